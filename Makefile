@@ -1,0 +1,50 @@
+# The commands of the README. Each sets up the virtual environment it needs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV ?= .venv
+EXTRAS ?= demo,test
+BIN := $(VENV)/bin
+MODEL_DIR ?= runs/digits
+
+.PHONY: run test test-slow test-latest check format bench clean
+
+# Trains the default detector on the embedded data, evaluates it and draws its detections.
+run: $(VENV)/.installed-demo
+	$(BIN)/python train.py --experiment=retinanet_custom --mode=train_and_eval --model_dir=$(MODEL_DIR)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m "not slow" tests
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow tests
+
+# The newest supported Python and TensorFlow, without tf-models-official.
+test-latest:
+	$(MAKE) test PYTHON=python3.13 VENV=.venv-latest EXTRAS=demo,test TENSORFLOW="tensorflow==2.21.*"
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Against tf-models-official in a virtual environment of its own; writes a dated file to benchmarks/results/.
+bench: $(VENV)/.installed-demo
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo]" $(if $(TENSORFLOW),"$(TENSORFLOW)")
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[$(EXTRAS)]" $(if $(TENSORFLOW),"$(TENSORFLOW)")
+	touch $@
+
+clean:
+	rm -rf .venv .venv-latest runs build dist
