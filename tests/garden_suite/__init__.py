@@ -1,0 +1,1 @@
+"""Runs Model Garden's own unit tests against official_lite."""

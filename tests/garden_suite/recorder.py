@@ -1,0 +1,56 @@
+"""The conftest.py of the temporary directory: records what each test did, as JSON lines.
+
+The file is copied there, so it may import nothing from the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent
+
+
+def _write(**record: str) -> None:
+    with open(os.environ['GARDEN_SUITE_RECORDS'], 'a', encoding='utf-8') as file:
+        file.write(json.dumps(record) + '\n')
+
+
+def _error_text(longrepr: object) -> str:
+    crash = getattr(longrepr, 'reprcrash', None)
+    text = crash.message if crash is not None else str(longrepr)
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    if crash is None:
+        lines = lines[-1:]
+    return ' '.join(lines)[:400]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks absl's flags as parsed and makes Model Garden's test helpers importable."""
+    del config
+    from absl import flags
+
+    flags.FLAGS([sys.argv[0]], known_only=True)
+    for package in filter(None, os.environ.get('GARDEN_SUITE_SUPPORT', '').split(',')):
+        module = __import__(package, fromlist=['__path__'])
+        module.__path__.append(str(ROOT / 'support' / package.replace('.', '/')))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    for item in session.items:
+        _write(kind='collected', id=item.nodeid)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.failed:
+        _write(kind='uncollectable', id=report.nodeid, error=_error_text(report.longrepr))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == 'call' or report.outcome != 'passed':
+        error = '' if report.passed else _error_text(report.longrepr)
+        _write(kind=report.outcome, id=report.nodeid, error=error)

@@ -1,0 +1,40 @@
+"""Renames the imports of a Model Garden test file to official_lite's."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+
+_NAMES = {'official': 'official_lite', 'tf_keras': 'keras'}
+# A string that is a dotted module path as a whole, as in `mock.patch('official.core.x.y')`.
+_MODULE_STRING = re.compile(r"""^([rR]?['"])official((?:\.\w+)+['"])$""")
+
+
+def _renamed_name(token: tokenize.TokenInfo, previous: tokenize.TokenInfo | None) -> str:
+    """Renames a package name, but not an attribute or a keyword that has the same spelling."""
+    is_attribute = previous is not None and previous.string == '.'
+    return token.string if is_attribute else _NAMES.get(token.string, token.string)
+
+
+def rename_source(text: str) -> str:
+    """Returns `text` with `official` and `tf_keras` replaced wherever they are a package's name.
+
+    Comments and strings stay as they are, except strings that are a module path as a whole.
+    """
+    lines = text.splitlines(keepends=True)
+    edits: list[tuple[int, int, int, str]] = []
+    previous: tokenize.TokenInfo | None = None
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        new = token.string
+        if token.type == tokenize.NAME:
+            new = _renamed_name(token, previous)
+        elif token.type == tokenize.STRING:
+            new = _MODULE_STRING.sub(r'\1official_lite\2', token.string)
+        if new != token.string:
+            row, start = token.start
+            edits.append((row - 1, start, token.end[1], new))
+        previous = token
+    for row, start, end, new in reversed(edits):
+        lines[row] = lines[row][:start] + new + lines[row][end:]
+    return ''.join(lines)

@@ -1,0 +1,207 @@
+"""Copies a group of Model Garden's tests, runs it in a process of its own, judges the outcome."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import fnmatch
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from tests.garden_suite import exceptions as exceptions_lib
+from tests.garden_suite import rename, wheel
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+
+# Group -> the test files, as patterns below `official/`.
+GROUPS: dict[str, tuple[str, ...]] = {
+    'hyperparams': ('modeling/hyperparams/*_test.py',),
+    'core': ('core/*_test.py',),
+    'configs': ('vision/configs/*_test.py',),
+}
+# What the tests import, and what is a helper of tests only. It is copied, not part of the package.
+SUPPORT_FILES = ('core/test_utils.py', 'utils/testing/mock_task.py')
+SUPPORT_PACKAGES = ('official_lite', 'official_lite.core')
+TIMEOUT_SECS = 900.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one test did.
+
+    Attributes:
+        status: 'passed', 'failed', 'skipped', 'crashed' (the process ended during the test or
+            before it) or 'uncollectable' (its file could not be imported).
+        error: One line; empty when the test passed.
+    """
+
+    status: str
+    error: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupResult:
+    """The outcomes of one group, judged against the exceptions.
+
+    Attributes:
+        outcomes: Test id -> outcome. Ids are paths below `official/`, as pytest writes them.
+        unexpected: Tests that fail and are not listed.
+        stale: Listed tests that pass, and patterns of the group's files that match no test.
+        output: What pytest printed.
+    """
+
+    group: str
+    outcomes: dict[str, Outcome]
+    unexpected: tuple[str, ...]
+    stale: tuple[str, ...]
+    output: str
+
+    def count(self, *statuses: str) -> int:
+        """Returns the number of tests with one of these statuses."""
+        return sum(outcome.status in statuses for outcome in self.outcomes.values())
+
+    @property
+    def is_as_expected(self) -> bool:
+        """True if exactly the listed tests fail."""
+        return bool(self.outcomes) and not self.unexpected and not self.stale
+
+    def summary(self) -> str:
+        """Returns one line with the pass rate; skipped tests count in neither direction."""
+        passed = self.count('passed')
+        run = len(self.outcomes) - self.count('skipped')
+        rate = 100.0 * passed / run if run else 0.0
+        listed = run - passed - len(self.unexpected)
+        return (
+            f'{self.group}: {passed} of {run} pass ({rate:.1f}%), {listed} listed exceptions, '
+            f'{self.count("skipped")} skipped, {len(self.unexpected)} unexpected failures, '
+            f'{len(self.stale)} stale exceptions'
+        )
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path, is_renamed: bool) -> None:
+    text = source.read_text(encoding='utf-8')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(rename.rename_source(text) if is_renamed else text, encoding='utf-8')
+
+
+def copy_group(
+    official: pathlib.Path, group: str, scratch: pathlib.Path, *, is_renamed: bool = True
+) -> list[str]:
+    """Copies the group's test files and the helpers to `scratch`; returns the tests' paths."""
+    paths = sorted(
+        path.relative_to(official).as_posix()
+        for pattern in GROUPS[group]
+        for path in official.glob(pattern)
+    )
+    for path in paths:
+        _copy(official / path, scratch / path, is_renamed)
+    if is_renamed:
+        for path in SUPPORT_FILES:
+            _copy(official / path, scratch / 'support' / 'official_lite' / path, True)
+    shutil.copy(pathlib.Path(__file__).parent / 'recorder.py', scratch / 'conftest.py')
+    return paths
+
+
+def _environment(scratch: pathlib.Path, is_renamed: bool) -> dict[str, str]:
+    return {
+        **os.environ,
+        'GARDEN_SUITE_RECORDS': str(scratch / 'records.jsonl'),
+        'GARDEN_SUITE_SUPPORT': ','.join(SUPPORT_PACKAGES) if is_renamed else '',
+        'PYTHONPATH': os.pathsep.join(filter(None, [str(REPO), os.environ.get('PYTHONPATH')])),
+        'PYTHONDONTWRITEBYTECODE': '1',
+        'CUDA_VISIBLE_DEVICES': '',
+        'TF_CPP_MIN_LOG_LEVEL': '3',
+    }
+
+
+def _run_pytest(scratch: pathlib.Path, paths: list[str], is_renamed: bool) -> str:
+    """Runs pytest on the copies; returns what it printed. A hanging run is ended."""
+    (scratch / 'pytest.ini').write_text('[pytest]\n', encoding='utf-8')
+    command = [sys.executable, '-m', 'pytest', '-q', '--tb=short', '-p', 'no:cacheprovider']
+    command += ['--import-mode=importlib', '--rootdir', str(scratch), *paths]
+    environment = _environment(scratch, is_renamed)
+    with (scratch / 'output.txt').open('w', encoding='utf-8') as output:
+        process = subprocess.Popen(
+            command, cwd=scratch, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            process.wait(TIMEOUT_SECS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    return (scratch / 'output.txt').read_text(encoding='utf-8', errors='replace')
+
+
+def list_tests(path: pathlib.Path, test_file: str) -> list[str]:
+    """Returns the ids of the test functions of a file that cannot be imported, by parsing it."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    return [
+        f'{test_file}::{node.name}::{item.name}'
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for item in node.body
+        if isinstance(item, ast.FunctionDef) and item.name.startswith('test')
+    ]
+
+
+def _read_outcomes(scratch: pathlib.Path) -> dict[str, Outcome]:
+    """Turns the recorder's lines into outcomes; a failure in setup or teardown is a failure."""
+    outcomes: dict[str, Outcome] = {}
+    file = scratch / 'records.jsonl'
+    lines = file.read_text(encoding='utf-8').splitlines() if file.exists() else []
+    for record in map(json.loads, lines):
+        test_id, kind, error = record['id'], record['kind'], record.get('error', '')
+        if kind == 'collected':
+            outcomes[test_id] = Outcome('crashed', 'the process ended before the test did')
+        elif kind == 'uncollectable':
+            for name in list_tests(scratch / test_id, test_id):
+                outcomes[name] = Outcome('uncollectable', error)
+        elif outcomes[test_id].status != 'failed':
+            outcomes[test_id] = Outcome(kind, error)
+    # `tf.test.TestCase.test_session` is a helper whose name makes it look like a test.
+    return {k: v for k, v in outcomes.items() if not k.endswith('::test_session')}
+
+
+def judge(
+    group: str,
+    paths: list[str],
+    outcomes: dict[str, Outcome],
+    exceptions: exceptions_lib.Exceptions,
+    output: str = '',
+) -> GroupResult:
+    """Compares the outcomes with the list of exceptions."""
+    failing = [k for k, v in outcomes.items() if v.status not in ('passed', 'skipped')]
+    passing = [k for k, v in outcomes.items() if v.status == 'passed']
+    stale = [test for test in passing if exceptions.find(test)]
+    for pattern in exceptions.patterns:
+        is_ours = any(fnmatch.fnmatchcase(path, pattern.split('::')[0]) for path in paths)
+        if is_ours and not any(fnmatch.fnmatchcase(test, pattern) for test in outcomes):
+            stale.append(pattern)
+    unexpected = tuple(test for test in failing if not exceptions.find(test))
+    return GroupResult(group, outcomes, unexpected, tuple(stale), output)
+
+
+def run_group(group: str, *, is_renamed: bool = True) -> GroupResult:
+    """Runs one group of Model Garden's tests.
+
+    Args:
+        group: A key of `GROUPS`.
+        is_renamed: False runs the tests as they are, against Model Garden itself. That shows which
+            of them fail there too.
+
+    Raises:
+        wheel.GardenNotFoundError: There is no tf-models-official and it could not be downloaded.
+    """
+    with tempfile.TemporaryDirectory(prefix='garden_suite_') as name:
+        scratch = pathlib.Path(name)
+        garden = wheel.find_garden(scratch / 'download')
+        paths = copy_group(garden / 'official', group, scratch, is_renamed=is_renamed)
+        output = _run_pytest(scratch, paths, is_renamed)
+        return judge(
+            group, paths, _read_outcomes(scratch), exceptions_lib.load_exceptions(), output
+        )
