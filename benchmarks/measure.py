@@ -1,0 +1,155 @@
+"""Times one thing in one package: official_lite, or tf-models-official, whose import paths are the same.
+
+    python benchmarks/measure.py --package=official_lite --what=train --records=R --size=256 --precision=float32
+
+Prints one line of JSON with the figures. `run.py` calls this in turn for both packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import time
+import types
+from typing import Any
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+_STEPS_PER_LOOP = 5
+_LOOPS = 3
+
+
+def load(package: str, module: str) -> types.ModuleType:
+    """The module of that name in the package that is measured."""
+    return importlib.import_module(f'{package}.{module}')
+
+
+def make_config(args: argparse.Namespace) -> Any:
+    """RetinaNet-R50-FPN, 91 classes, on one device, as both packages name it."""
+    if args.package == 'official':
+        load('official', 'vision.registry_imports')
+    config = load(args.package, 'core.exp_factory').get_exp_config('retinanet_resnetfpn_coco')
+    data = {
+        'input_path': f'{args.records}/*.tfrecord',
+        'global_batch_size': args.batch,
+        'dtype': 'float32',
+        'shuffle_buffer_size': 64,
+    }
+    config.override(
+        {
+            'runtime': {
+                'distribution_strategy': 'one_device',
+                'num_gpus': 0,
+                'mixed_precision_dtype': args.precision,
+            },
+            'task': {
+                'init_checkpoint': '',
+                'annotation_file': None,
+                'model': {
+                    'input_size': [args.size, args.size, 3],
+                    'norm_activation': {'use_sync_bn': False},
+                    'detection_generator': {'pre_nms_score_threshold': 0.005},
+                },
+                'train_data': data,
+                'validation_data': dict(data),
+            },
+            'trainer': {'steps_per_loop': _STEPS_PER_LOOP},
+        }
+    )
+    return config
+
+
+def build_trainer(args: argparse.Namespace, config: Any, *, train: bool) -> tuple[Any, Any]:
+    """The task and its trainer, under a strategy of one CPU."""
+    tf = importlib.import_module('tensorflow')
+    task_factory = load(args.package, 'core.task_factory')
+    base_trainer = load(args.package, 'core.base_trainer')
+    load(args.package, 'modeling.performance').set_mixed_precision_policy(args.precision)
+    with tf.distribute.OneDeviceStrategy('cpu:0').scope():
+        task = task_factory.get_task(config.task)
+        model = task.build_model()
+        optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
+        trainer = base_trainer.Trainer(
+            config, task, model, optimizer, train=train, evaluate=not train
+        )
+    return task, trainer
+
+
+def measure_train(args: argparse.Namespace) -> dict[str, float]:
+    """Start to the end of the first step, then the rate of the following steps."""
+    begin = time.time()
+    tf = importlib.import_module('tensorflow')
+    config = make_config(args)
+    imported = time.time()
+    _, trainer = build_trainer(args, config, train=True)
+    built = time.time()
+    trainer.train(tf.constant(1))
+    first = time.time()
+    loops = []
+    for _ in range(_LOOPS):
+        start = time.time()
+        trainer.train(tf.constant(_STEPS_PER_LOOP))
+        loops.append((time.time() - start) / _STEPS_PER_LOOP)
+    return {
+        'import_secs': imported - begin,
+        'build_secs': built - imported,
+        'first_step_secs': first - built,
+        'start_to_first_step_secs': first - begin,
+        'train_images_per_sec': args.batch / min(loops),
+    }
+
+
+def measure_input(args: argparse.Namespace) -> dict[str, float]:
+    """Images per second out of the training and validation pipelines."""
+    config = make_config(args)
+    task = load(args.package, 'core.task_factory').get_task(config.task)
+    figures = {}
+    for name in ('train', 'validation'):
+        dataset = task.build_inputs(getattr(config.task, f'{name}_data'))
+        iterator = iter(dataset.repeat())
+        for _ in range(5):
+            next(iterator)
+        start = time.time()
+        batches = 60
+        for _ in range(batches):
+            next(iterator)
+        figures[f'{name}_input_images_per_sec'] = batches * args.batch / (time.time() - start)
+    return figures
+
+
+def measure_evaluate(args: argparse.Namespace) -> dict[str, float]:
+    """The first call of the evaluation with COCO metrics, then its rate over 16 batches."""
+    tf = importlib.import_module('tensorflow')
+    _, trainer = build_trainer(args, make_config(args), train=False)
+    times = []
+    for batches in (1, 16, 16):
+        start = time.time()
+        trainer.evaluate(tf.constant(batches))
+        times.append(time.time() - start)
+    return {
+        'first_evaluation_secs': times[0],
+        'evaluation_images_per_sec': 16 * args.batch / min(times[1:]),
+    }
+
+
+def main() -> None:
+    """Measures one thing and prints its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--package', choices=['official_lite', 'official'], required=True)
+    parser.add_argument('--what', choices=['train', 'input', 'evaluate'], required=True)
+    parser.add_argument('--records', required=True, help='folder of TFRecords')
+    parser.add_argument('--size', type=int, default=256, help='height and width, pixels')
+    parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32')
+    args = parser.parse_args()
+    measures = {'train': measure_train, 'input': measure_input, 'evaluate': measure_evaluate}
+    figures = measures[args.what](args)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({**figures, 'peak_memory_gb': peak_kib * 1024 / 1e9}))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,105 @@
+"""Runs official_lite and tf-models-official in turn on the same records and writes a dated result.
+
+    python benchmarks/run.py [--rounds=2] [--only=train,input,evaluate] [--garden_python=PATH]
+
+tf-models-official gets a virtual environment of its own (`.venv-garden`) unless an interpreter that has it is named.
+Nothing else should run on the machine. Ratios are the claim; absolute figures belong to one machine and day.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+
+_REPO = pathlib.Path(__file__).resolve().parent.parent
+_HERE = _REPO / 'benchmarks'
+_GARDEN = ['tf-models-official==2.20.0', 'numpy<2.3']
+
+# What is measured: label, arguments of measure.py.
+_MEASUREMENTS = [
+    ('train float32 256 px', 'train', ['--size=256', '--precision=float32']),
+    ('train bfloat16 256 px', 'train', ['--size=256', '--precision=bfloat16']),
+    ('input 256 px', 'input', ['--size=256']),
+    ('input 640 px', 'input', ['--size=640']),
+    ('evaluate float32 256 px', 'evaluate', ['--size=256', '--precision=float32']),
+    ('evaluate bfloat16 256 px', 'evaluate', ['--size=256', '--precision=bfloat16']),
+]
+
+
+def ensure_garden(python: str | None) -> str:
+    """An interpreter that has tf-models-official: the one given, or that of `.venv-garden`."""
+    if python:
+        return python
+    folder = _REPO / '.venv-garden'
+    if not (folder / 'bin/python').exists():
+        subprocess.run([sys.executable, '-m', 'venv', str(folder)], check=True)
+        subprocess.run([folder / 'bin/python', '-m', 'pip', 'install', '-q', *_GARDEN], check=True)
+    return str(folder / 'bin/python')
+
+
+def measure(python: str, package: str, what: str, arguments: list[str]) -> dict[str, float]:
+    """The figures of one process."""
+    command = [python, str(_HERE / 'measure.py'), f'--package={package}', f'--what={what}']
+    environment = {**os.environ, 'PYTHONPATH': str(_REPO)}
+    done = subprocess.run(
+        command + arguments, env=environment, cwd=tempfile.gettempdir(), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f'{" ".join(command)} failed:\n{done.stderr[-4000:]}')
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def describe_machine() -> dict[str, object]:
+    """What a reader needs to judge the figures."""
+    model = next(
+        (l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), ''
+    )
+    return {'cpu': model, 'cores': os.cpu_count(), 'python': platform.python_version()}
+
+
+def main() -> None:
+    """Measures everything `rounds` times in turn; prints and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=2)
+    parser.add_argument('--only', default='train,input,evaluate')
+    parser.add_argument('--garden_python')
+    args = parser.parse_args()
+    pythons = {'official_lite': sys.executable, 'official': ensure_garden(args.garden_python)}
+    rows = []
+    with tempfile.TemporaryDirectory() as records:
+        subprocess.run([sys.executable, str(_HERE / 'make_records.py'), records], check=True)
+        for label, what, arguments in _MEASUREMENTS:
+            if what not in args.only.split(','):
+                continue
+            runs: dict[str, list[dict[str, float]]] = {package: [] for package in pythons}
+            for _ in range(args.rounds):
+                for package, python in pythons.items():
+                    figures = measure(python, package, what, [*arguments, f'--records={records}'])
+                    runs[package].append(figures)
+            for figure in runs['official_lite'][0]:
+                ours, theirs = (
+                    statistics.median(run[figure] for run in runs[package])
+                    for package in ('official_lite', 'official')
+                )
+                rows.append([label, figure, ours, theirs, ours / theirs])
+                print(f'{label:26} {figure:32} {ours:10.2f} {theirs:10.2f} {ours / theirs:8.2f}x', flush=True)
+    today = datetime.date.today().isoformat()
+    result = {'date': today, 'machine': describe_machine(), 'rounds': args.rounds}
+    result['columns'] = ['what', 'figure', 'official_lite', 'tf-models-official', 'ratio']
+    result['rows'] = rows
+    path = _HERE / 'results' / f'{today}.json'
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + '\n')
+    print(f'Written to {path.relative_to(_REPO)}')
+
+
+if __name__ == '__main__':
+    main()
