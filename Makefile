@@ -1,6 +1,7 @@
 # The commands of the README. Each sets up the virtual environment it needs.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do $$p -c "import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))" 2>/dev/null && echo $$p && break; done)
+PYTHON_LATEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 VENV ?= .venv
 EXTRAS ?= demo,test
 BIN := $(VENV)/bin
@@ -18,9 +19,9 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests
 
-# The newest supported Python and TensorFlow, without tf-models-official.
+# The newest supported Python and TensorFlow, without tf-models-official. pyenv hides versions that are not selected.
 test-latest:
-	$(MAKE) test PYTHON=python3.13 VENV=.venv-latest EXTRAS=demo,test TENSORFLOW="tensorflow==2.21.*"
+	$(MAKE) test PYTHON="$(PYTHON_LATEST)" VENV=.venv-latest EXTRAS=demo,test TENSORFLOW="tensorflow==2.21.*"
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
