@@ -5,10 +5,13 @@ The file is copied there, so it may import nothing from the tests.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pathlib
+import socket
 import sys
+import types
 
 import pytest
 
@@ -29,12 +32,27 @@ def _error_text(longrepr: object) -> str:
     return ' '.join(lines)[:400]
 
 
+def _make_port_picker() -> types.ModuleType:
+    """Returns a stand-in for the package `portpicker`, which a test of Model Garden imports."""
+
+    def pick_unused_port() -> int:
+        with socket.socket() as opened:
+            opened.bind(('localhost', 0))
+            return opened.getsockname()[1]
+
+    module = types.ModuleType('portpicker')
+    module.pick_unused_port = pick_unused_port  # type: ignore[attr-defined]
+    return module
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Marks absl's flags as parsed and makes Model Garden's test helpers importable."""
     del config
     from absl import flags
 
     flags.FLAGS([sys.argv[0]], known_only=True)
+    if importlib.util.find_spec('portpicker') is None:
+        sys.modules['portpicker'] = _make_port_picker()
     for package in filter(None, os.environ.get('GARDEN_SUITE_SUPPORT', '').split(',')):
         module = __import__(package, fromlist=['__path__'])
         module.__path__.append(str(ROOT / 'support' / package.replace('.', '/')))

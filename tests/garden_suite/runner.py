@@ -123,7 +123,8 @@ def _run_pytest(scratch: pathlib.Path, paths: list[str], is_renamed: bool) -> st
     """Runs pytest on the copies; returns what it printed. A hanging run is ended."""
     (scratch / 'pytest.ini').write_text('[pytest]\n', encoding='utf-8')
     command = [sys.executable, '-m', 'pytest', '-q', '--tb=short', '-p', 'no:cacheprovider']
-    command += ['--import-mode=importlib', '--rootdir', str(scratch), *paths]
+    command += ['--import-mode=importlib', '--continue-on-collection-errors']
+    command += ['--rootdir', str(scratch), *paths]
     environment = _environment(scratch, is_renamed)
     with (scratch / 'output.txt').open('w', encoding='utf-8') as output:
         process = subprocess.Popen(
