@@ -1,0 +1,1 @@
+"""Evaluation on the host: arrays in, metrics out."""
