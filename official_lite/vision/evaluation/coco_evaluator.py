@@ -17,8 +17,7 @@ import numpy as np
 
 from official_lite import errors
 from official_lite.vision.evaluation import annotation_file as annotation_files
-from official_lite.vision.evaluation import box_mapping
-from official_lite.vision.evaluation import coco_metrics
+from official_lite.vision.evaluation import box_mapping, coco_metrics
 
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,151 @@
+"""Pictures of detections: boxes with class names and scores on images, and grids of such images.
+
+Pillow and NumPy only. Detected boxes are thick and carry a label; ground truth is a thin white line.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GROUND_TRUTH_COLOR = (255, 255, 255)
+
+_GOLDEN_RATIO = 0.618034  # successive hues this far apart stay distinct for any number of classes
+
+
+def get_class_color(label: int) -> tuple[int, int, int]:
+    """The color of a class, the same in every picture; label 0 or more."""
+    hue = (0.05 + label * _GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_detections(
+    image: np.ndarray,
+    detections: Mapping[str, Any],
+    *,
+    class_names: Sequence[str] = (),
+    ground_truth_boxes: np.ndarray | None = None,
+    min_score: float = 0.3,
+    max_num_boxes: int = 20,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Draws the detections of one image.
+
+    Args:
+        image: uint8 [height, width, 3].
+        detections: `detection_boxes` [detections, 4], yxyx in pixels of `image`, `detection_scores`
+            and `detection_classes` [detections], best first or not; `num_detections` optional.
+        class_names: Names of labels 1..K; a label without one is shown as its number.
+        ground_truth_boxes: float [boxes, 4], likewise yxyx, or None.
+        min_score: Detections below are left out.
+        max_num_boxes: Only the best are drawn.
+        scale: Magnification of the picture; boxes and text are drawn after it, so that they stay
+            sharp on small images.
+
+    Returns:
+        uint8 [round(scale * height), round(scale * width), 3].
+    """
+    size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
+    canvas = Image.fromarray(np.asarray(image, np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(canvas)
+    for box in np.zeros([0, 4]) if ground_truth_boxes is None else ground_truth_boxes:
+        _draw_box(pen, scale * np.asarray(box), GROUND_TRUTH_COLOR, width=1)
+    for box, score, label in reversed(_best_detections(detections, min_score, max_num_boxes)):
+        text = f'{get_class_name(label, class_names)} {score:.2f}'
+        _draw_box(pen, scale * box, get_class_color(label), width=max(2, min(size) // 200))
+        _draw_text(pen, scale * box, text, get_class_color(label), size)
+    return np.asarray(canvas)
+
+
+def get_class_name(label: int, class_names: Sequence[str]) -> str:
+    """The name of a label 1..K, or the number where there is no name."""
+    return class_names[label - 1] if 1 <= label <= len(class_names) else str(label)
+
+
+def make_grid(images: Sequence[np.ndarray], num_columns: int | None = None) -> np.ndarray:
+    """Joins images into one, row by row, each centered in a cell of the largest size.
+
+    Args:
+        images: uint8 [height, width, 3] each, one at least.
+        num_columns: None: such that the grid is about as wide as high.
+
+    Returns:
+        uint8 [rows * (cell height + gap) - gap, columns * (cell width + gap) - gap, 3].
+
+    Raises:
+        ValueError: No image.
+    """
+    if not images:
+        raise ValueError('A grid needs at least one image.')
+    gap = 4
+    height = max(image.shape[0] for image in images) + gap
+    width = max(image.shape[1] for image in images) + gap
+    columns = min(
+        len(images), num_columns or max(1, round(math.sqrt(len(images) * height / width)))
+    )
+    rows = math.ceil(len(images) / columns)
+    grid = np.full([rows * height - gap, columns * width - gap, 3], 32, np.uint8)
+    for index, image in enumerate(images):
+        top = index // columns * height + (height - gap - image.shape[0]) // 2
+        left = index % columns * width + (width - gap - image.shape[1]) // 2
+        grid[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return grid
+
+
+def save_png(image: np.ndarray, path: str) -> str:
+    """Writes uint8 [height, width, 3] as PNG, making the directory; returns the path."""
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    Image.fromarray(image).save(path, format='PNG')
+    return path
+
+
+def _best_detections(
+    detections: Mapping[str, Any], min_score: float, max_num_boxes: int
+) -> list[tuple[np.ndarray, float, int]]:
+    count = int(
+        np.reshape(detections.get('num_detections', len(detections['detection_boxes'])), ())
+    )
+    boxes = np.asarray(detections['detection_boxes'], np.float64)[:count]
+    scores = np.asarray(detections['detection_scores'], np.float64)[:count]
+    labels = np.asarray(detections['detection_classes'])[:count].astype(int)
+    order = np.argsort(-scores, kind='stable')[:max_num_boxes]
+    return [
+        (boxes[i], float(scores[i]), int(labels[i]))
+        for i in order.tolist()
+        if scores[i] >= min_score
+    ]
+
+
+def _draw_box(
+    pen: ImageDraw.ImageDraw, box: np.ndarray, color: tuple[int, int, int], *, width: int
+) -> None:
+    ymin, xmin, ymax, xmax = (float(side) for side in box)
+    pen.rectangle((xmin, ymin, max(xmin, xmax), max(ymin, ymax)), outline=color, width=width)
+
+
+def _draw_text(
+    pen: ImageDraw.ImageDraw,
+    box: np.ndarray,
+    text: str,
+    color: tuple[int, int, int],
+    size: tuple[int, int],
+) -> None:
+    """Text on a plate of the box's color: above the box, or inside where there is no room."""
+    font = ImageFont.load_default(size=float(np.clip(min(size) / 18, 10, 20)))
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    text_width, text_height = right - left + 4, bottom - top + 4
+    x = float(np.clip(box[1], 0, max(0, size[0] - text_width)))
+    y = float(box[0]) - text_height
+    if y < 0:
+        y = float(np.clip(box[0], 0, max(0, size[1] - text_height)))
+    pen.rectangle((x, y, x + text_width, y + text_height), fill=color)
+    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
+    pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
