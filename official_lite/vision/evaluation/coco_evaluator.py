@@ -110,7 +110,7 @@ class COCOEvaluator:
         )
         self._need_rescale_bboxes = need_rescale_bboxes
         self._per_category_metrics = per_category_metrics
-        self._max_num_eval_detections = max_num_eval_detections
+        self.max_num_eval_detections = max_num_eval_detections
         self._class_names = tuple(class_names)
         self._category_ids = np.asarray(category_ids, np.int64)
         self.warnings: list[str] = []
@@ -181,7 +181,7 @@ class COCOEvaluator:
             dataset,
             detections,
             list(images),
-            max_num_detections=self._max_num_eval_detections,
+            max_num_detections=self.max_num_eval_detections,
         )
         metrics = tables.metrics()
         if self._per_category_metrics:
@@ -356,6 +356,30 @@ class COCOEvaluator:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         _logger.warning('COCO evaluation: %s.', text)
+
+
+def make_evaluator_inputs(
+    labels: Mapping[str, Any], detections: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Joins an evaluation batch's labels and the detections on it for `update_state`.
+
+    Args:
+        labels: `groundtruths`, `image_info` [batch, 4, 2] and optionally `is_valid` [batch].
+        detections: `detection_boxes`, yxyx in pixels of the network's input, `detection_classes`,
+            `detection_scores` and `num_detections`; other keys are left out.
+
+    Returns:
+        `(groundtruths, predictions)`, tensors or arrays as they came.
+    """
+    truths = dict(labels['groundtruths'])
+    if 'is_valid' in labels:
+        truths['is_valid'] = labels['is_valid']
+    predictions = {
+        'source_id': truths['source_id'],
+        'image_info': labels['image_info'],
+        **{key: detections[key] for key in _PREDICTION_FIELDS if key != 'source_id'},
+    }
+    return truths, predictions
 
 
 def _category_names(dataset: Mapping[str, Any]) -> dict[int, str]:
