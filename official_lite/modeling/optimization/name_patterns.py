@@ -1,0 +1,80 @@
+"""Regular expressions over variable keys, as in `include_in_weight_decay`."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
+
+from official_lite import errors
+
+
+class PatternError(errors.UsageError, ValueError):
+    """A name pattern that is no regular expression, or that matches no variable."""
+
+
+class NamePatterns:
+    """A list of regular expressions, searched for anywhere in a variable key.
+
+    Patterns written for TensorFlow's names work too: each is also tried on the key with `:0` at its end, so
+    `.*(kernel|weight):0$` matches `head/dense/kernel`.
+    """
+
+    def __init__(self, field: str, patterns: Union[str, Sequence[str], None]) -> None:
+        """Makes the list.
+
+        Args:
+            field: The config field that they come from, for errors.
+            patterns: Regular expressions; one string is a list of one; None or empty matches nothing.
+
+        Raises:
+            PatternError: one of them cannot be compiled.
+        """
+        self.field = field
+        self.patterns = [patterns] if isinstance(patterns, str) else list(patterns or [])
+        self._compiled = [_compile(field, pattern) for pattern in self.patterns]
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns)
+
+    def match(self, key: str) -> bool:
+        """Whether any of the patterns occurs in `key`."""
+        return any(p.search(key) or p.search(f'{key}:0') for p in self._compiled)
+
+    def check_used(self, keys: Iterable[str]) -> None:
+        """Raises PatternError if there are patterns and none of them matches any of `keys`."""
+        keys = list(keys)
+        if self.patterns and not any(self.match(key) for key in keys):
+            raise PatternError(
+                'no pattern matches any variable',
+                where=self.field,
+                expected=f'patterns over variable keys such as {_examples(keys)}',
+                received=repr(self.patterns),
+            )
+
+
+def is_decayed(key: str, include: NamePatterns, exclude: NamePatterns) -> bool:
+    """The weight-decay rule: with `include`, exactly what it matches; otherwise all that `exclude` does not match.
+
+    As in Model Garden, `include` wins where both match. Unlike there, a variable that matches neither is not decayed when `include`
+    is given.
+    """
+    return include.match(key) if include else not exclude.match(key)
+
+
+def as_list(patterns: Union[str, Sequence[str], None]) -> Optional[list[str]]:
+    """`patterns` as a list for `get_config`, or None."""
+    if patterns is None:
+        return None
+    return [patterns] if isinstance(patterns, str) else list(patterns)
+
+
+def _compile(field: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as e:
+        raise PatternError(
+            f'{pattern!r} is not a regular expression ({e})', where=field
+        ) from e
+
+
+def _examples(keys: list[str]) -> str:
+    return ', '.join(map(repr, keys[:3])) or '(there are no variables)'

@@ -1,0 +1,535 @@
+"""What all optimizers have in common: one `apply_gradients` that is right on any number of replicas.
+
+Keras clips each replica's gradients before it sums them, looks for an overflow on the first replica only, and cannot accumulate
+gradients under MirroredStrategy (keras#20582). So the whole step happens here, in this order:
+
+1. sum of the gradients over the replicas (all-reduce);
+2. with loss scaling: are they all finite? If not, the step is skipped on every replica;
+3. with gradient accumulation: mean over the micro steps, and nothing more until the last of them;
+4. gradient transformers and clipping;
+5. for each variable: decoupled weight decay, the update rule, the constraint;
+6. the iteration counter.
+
+The rules themselves are Keras' or our own `update_step`s.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Optional
+
+import keras
+import tensorflow as tf
+
+from official_lite.modeling import variable_keys as keys_lib
+from official_lite.modeling.optimization import gradient_clipping
+from official_lite.modeling.optimization import loss_scale as loss_scale_lib
+
+GradientsAndVariables = list[tuple[tf.Tensor, Any]]
+GradientsTransform = Callable[[GradientsAndVariables], GradientsAndVariables]
+
+# What Keras optimizers do in a way that does not work, or not rightly, under tf.distribute.
+_KERAS_FEATURES = {
+    'use_ema': 'wrap the optimizer in ExponentialMovingAverage',
+    'ema_overwrite_frequency': 'wrap the optimizer in ExponentialMovingAverage',
+    'loss_scale_factor': 'use loss_scale',
+}
+
+
+@dataclasses.dataclass
+class _State:
+    """Plain book-keeping. In an object of its own, so that Keras and TensorFlow do not track it."""
+
+    keys: dict[int, str] = dataclasses.field(default_factory=dict)  # identity -> variable key
+    key_variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    slots: dict[str, dict[str, keras.Variable]] = dataclasses.field(default_factory=dict)
+    accumulators: list[keras.Variable] = dataclasses.field(default_factory=list)
+    compiled: dict[int, Callable[..., None]] = dataclasses.field(default_factory=dict)
+
+
+class ReplicatedOptimizer(keras.optimizers.Optimizer):
+    """Base class that goes before a Keras optimizer: `class SGD(ReplicatedOptimizer, keras.optimizers.SGD)`.
+
+    Make it, and call `build`, under `strategy.scope()`; call `apply_gradients` in replica context (inside `strategy.run`, or without a
+    strategy) with each replica's own gradients. They are summed, so each replica's loss is divided by the number of replicas.
+
+    Update rules may be adapted for each variable by overriding `variable_learning_rate` and `variable_weight_decay`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        clipnorm: Optional[float] = None,
+        clipvalue: Optional[float] = None,
+        global_clipnorm: Optional[float] = None,
+        gradient_clip_norm: Optional[float] = None,
+        gradient_accumulation_steps: Optional[int] = None,
+        loss_scale: loss_scale_lib.DynamicOrFixed = None,
+        gradient_aggregator: Optional[GradientsTransform] = None,
+        gradient_transformers: Optional[Sequence[GradientsTransform]] = None,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the optimizer.
+
+        Args:
+            *args: Arguments of the Keras optimizer.
+            clipnorm: Largest norm of each gradient.
+            clipvalue: Largest absolute value of an element of a gradient.
+            global_clipnorm: Largest norm of all gradients together.
+            gradient_clip_norm: The same, before the other kinds of clipping.
+            gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of their gradients. None or 1: each.
+            loss_scale: 'dynamic', a fixed number, or None for no loss scaling.
+            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient, variable) to the same.
+            gradient_transformers: Applied in order to the list of (gradient, variable) of an update, before clipping.
+            jit_compile: Compile the update rule of each variable with XLA; not with several replicas.
+            **kwargs: More arguments of the Keras optimizer.
+
+        Raises:
+            ValueError: an argument is out of range, or a feature of Keras optimizers is asked for that fails under tf.distribute.
+        """
+        self._refuse_keras_features(kwargs)
+        super().__init__(*args, **kwargs)
+        self.state = _State()
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.gradient_clip_norm = gradient_clip_norm
+        self._clipping = gradient_clipping.GradientClipping(
+            gradient_clip_norm=gradient_clip_norm,
+            clipvalue=clipvalue,
+            clipnorm=clipnorm,
+            global_clipnorm=global_clipnorm,
+        )
+        self._gradient_aggregator = gradient_aggregator
+        self._gradient_transformers = tuple(gradient_transformers or ())
+        self.jit_compile = jit_compile
+        self._check_jit_compile()
+        self._loss_scale: Optional[loss_scale_lib.LossScale] = None
+        self.set_loss_scale(loss_scale)
+        self._num_micro_steps = 1
+        self._micro_step: Optional[keras.Variable] = None
+        self.set_gradient_accumulation_steps(gradient_accumulation_steps)
+
+    # Construction.
+
+    def set_loss_scale(self, loss_scale: loss_scale_lib.DynamicOrFixed) -> None:
+        """Turns loss scaling on ('dynamic' or a number) or off (None), before `build`."""
+        self._check_not_built('set_loss_scale')
+        self.loss_scale = loss_scale
+        scale = None
+        if loss_scale is not None:
+            scale = loss_scale_lib.LossScale(loss_scale, self.add_variable)
+        self._loss_scale = scale
+
+    def set_gradient_accumulation_steps(self, num_steps: Optional[int]) -> None:
+        """Sets the number of calls of `apply_gradients` for one update, before `build`."""
+        self._check_not_built('set_gradient_accumulation_steps')
+        num_steps = 1 if num_steps is None else num_steps
+        if num_steps < 1:
+            raise ValueError(
+                f'gradient_accumulation_steps: expected 1 or more; received {num_steps}'
+            )
+        self._num_micro_steps = num_steps
+        self._micro_step = None
+        if num_steps > 1:
+            self._micro_step = self.add_variable(
+                shape=(), dtype='int64', aggregation='only_first_replica', name='micro_step'
+            )
+
+    def set_variable_keys(self, keys: Mapping[str, Any]) -> None:
+        """Tells the optimizer what the variables of the model are called, before `build`.
+
+        Args:
+            keys: Variable key to variable, as `variable_keys` returns it. Patterns match these keys, and the slots go by them.
+        """
+        self._check_not_built('set_variable_keys')
+        self.state.key_variables = dict(keys)
+        self.state.keys = {keys_lib.identity(variable): key for key, variable in keys.items()}
+
+    def variable_key(self, variable: Any) -> str:
+        """The key of a variable of the model; its own path where `set_variable_keys` does not have it."""
+        key = self.state.keys.get(keys_lib.identity(variable))
+        return key or getattr(variable, 'path', variable.name).removesuffix(':0')
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Creates the slots for the trainable variables of the model, under the strategy of the optimizer.
+
+        Raises:
+            RuntimeError: the optimizer was made under another strategy.
+            ValueError: two of the variables have the same key.
+        """
+        if self.built:
+            return
+        self._check_strategy()
+        variables = list(variables)
+        self._check_keys(variables)
+        super().build(variables)
+        if self._num_micro_steps > 1:
+            self.state.accumulators = self.add_optimizer_variables(
+                variables, 'gradient_accumulator'
+            )
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: Optional[str] = None, initializer: Any = 'zeros'
+    ) -> keras.Variable:
+        """Adds a slot of the shape and dtype of a variable, and notes it under its slot name and the variable's key."""
+        slot = super().add_variable_from_reference(
+            reference_variable, name=name, initializer=initializer
+        )
+        self.add_slot(name or 'var', reference_variable, slot)
+        return slot
+
+    def add_slot(self, name: str, reference_variable: Any, slot: keras.Variable) -> None:
+        """Notes a variable of the optimizer that belongs to a variable of the model."""
+        self.state.slots.setdefault(name, {})[self.variable_key(reference_variable)] = slot
+
+    # State.
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate of the next update: scalar tensor or variable."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
+    @property
+    def gradient_accumulation(self) -> int:
+        """Calls of `apply_gradients` for one update."""
+        return self._num_micro_steps
+
+    def slots(self) -> dict[str, dict[str, keras.Variable]]:
+        """Slot name to variable key to variable: everything that the optimizer keeps for a variable of the model."""
+        return {name: dict(slots) for name, slots in self.state.slots.items()}
+
+    def scalars(self) -> dict[str, keras.Variable]:
+        """The rest of the state by name: `iterations`, and what loss scaling and accumulation need."""
+        scalars = {'iterations': self._iterations}
+        if self._loss_scale is not None:
+            scalars['loss_scale'] = self._loss_scale.scale
+            scalars['good_steps'] = self._loss_scale.good_steps
+        if self._micro_step is not None:
+            scalars['micro_step'] = self._micro_step
+        return scalars | self._other_variables(scalars)
+
+    def checkpoint_variables(self) -> dict[str, keras.Variable]:
+        """All state by checkpoint key: `<variable key>/<slot>` and the names of `scalars`.
+
+        The learning rate is not part of it: it comes from the config.
+        """
+        by_key = {
+            f'{key}/{name}': variable
+            for name, slots in self.slots().items()
+            for key, variable in slots.items()
+        }
+        return self.scalars() | by_key
+
+    def _other_variables(self, scalars: Mapping[str, Any]) -> dict[str, keras.Variable]:
+        """Variables that an update rule added by `add_variable`, by their order."""
+        known = {id(v) for v in scalars.values()}
+        known |= {id(v) for slots in self.state.slots.values() for v in slots.values()}
+        others = [v for v in self.variables if id(v) not in known and v is not self._learning_rate]
+        return {f'variable_{i}': v for i, v in enumerate(others)}
+
+    # Loss scaling.
+
+    def get_scaled_loss(self, loss: tf.Tensor) -> tf.Tensor:
+        """The loss to take gradients of: `loss` times the loss scale, or `loss` itself without loss scaling."""
+        return loss if self._loss_scale is None else self._loss_scale.scaled_loss(loss)
+
+    def get_unscaled_gradients(self, gradients: Sequence[Any]) -> list[Any]:
+        """Gradients of the loss from gradients of the scaled loss, for `apply_gradients`; None stays None."""
+        if self._loss_scale is None:
+            return list(gradients)
+        return self._loss_scale.unscaled_gradients(gradients)
+
+    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
+        """Refused with loss scaling, where Keras 3 would unscale in `apply`; the identity without.
+
+        Raises:
+            NotImplementedError: loss scaling is on.
+        """
+        if self._loss_scale is not None:
+            raise NotImplementedError(
+                'use get_scaled_loss() on the loss and get_unscaled_gradients() on the gradients, '
+                'not scale_loss()'
+            )
+        return loss
+
+    # The step.
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: Optional[str] = None,
+        skip_gradients_aggregation: bool = False,
+        experimental_aggregate_gradients: bool = True,
+    ) -> keras.Variable:
+        """Does one step (see the top of this file).
+
+        Args:
+            grads_and_vars: Pairs of this replica's gradient (unscaled; None for a variable that the loss does not depend on) and
+                variable.
+            name: Not used; for callers of TensorFlow's optimizers.
+            skip_gradients_aggregation: The gradients have been summed over the replicas already.
+            experimental_aggregate_gradients: The same the other way round, as in older code.
+
+        Returns:
+            The number of updates so far.
+
+        Raises:
+            ValueError: no variable has a gradient, or one is not among those the optimizer was built with.
+            RuntimeError: called outside of replica context.
+        """
+        del name
+        is_summed = skip_gradients_aggregation or not experimental_aggregate_gradients
+        self.apply_step(grads_and_vars, is_summed=is_summed)
+        return self._iterations
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+        """Like `apply_gradients`, with gradients and variables apart; by default the variables of `build`."""
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        self.apply_step(zip(grads, variables, strict=True))
+
+    def apply_step(
+        self, grads_and_vars: Iterable[tuple[Any, Any]], *, is_summed: bool = False
+    ) -> Optional[tf.Tensor]:
+        """Does one step and returns whether it changed the variables (scalar bool); None means that it always does."""
+        _check_replica_context()
+        pairs = self._prepare(grads_and_vars)
+        if not is_summed:
+            pairs = self._sum_over_replicas(pairs)
+        is_finite = self._check_finite(pairs)
+        pairs, accumulated, is_applied = self._accumulate(pairs, is_finite)
+        pairs = self._transform(pairs)
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._update_all,
+            self._distribution_strategy,
+            pairs,
+            accumulated,
+            tf.convert_to_tensor(self.learning_rate),
+            is_applied,
+        )
+        self._iterations.assign_add(1 if is_applied is None else tf.cast(is_applied, tf.int64))
+        return is_applied
+
+    def _prepare(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> GradientsAndVariables:
+        """Dense gradients in the dtype of their variables; builds the optimizer at its first use."""
+        pairs = list(grads_and_vars)
+        if not self.built:
+            self._build_lazily([variable for _, variable in pairs])
+        self._check_variables_are_known([variable for _, variable in pairs])
+        missing = [self.variable_key(v) for g, v in pairs if g is None]
+        if len(missing) == len(pairs):
+            raise ValueError(f'no variable has a gradient; received None for {missing}')
+        if missing:
+            warnings.warn(f'no gradients for {missing}: the loss does not depend on them', stacklevel=4)
+        variables = [(g, keys_lib.to_tf_variable(v)) for g, v in pairs if g is not None]
+        return [(tf.cast(tf.convert_to_tensor(g), v.dtype), v) for g, v in variables]
+
+    def _sum_over_replicas(self, pairs: GradientsAndVariables) -> GradientsAndVariables:
+        if self._gradient_aggregator is not None:
+            return list(self._gradient_aggregator(pairs))
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return pairs
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g, _ in pairs])
+        return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
+
+    def _check_finite(self, pairs: GradientsAndVariables) -> Optional[tf.Tensor]:
+        """The sums are the same on all replicas, and so is what is said here."""
+        if self._loss_scale is None:
+            return None
+        is_finite = loss_scale_lib.all_finite([g for g, _ in pairs])
+        self._loss_scale.update(is_finite)
+        return is_finite
+
+    def _accumulate(
+        self, pairs: GradientsAndVariables, is_finite: Optional[tf.Tensor]
+    ) -> tuple[GradientsAndVariables, list[tf.Tensor], Optional[tf.Tensor]]:
+        """Returns mean gradients, new accumulators, and whether the variables change now (None: yes, without a condition).
+
+        A micro step that is not finite does not count.
+        """
+        if self._micro_step is None:
+            return pairs, [], is_finite
+        counts = tf.constant(True) if is_finite is None else is_finite
+        step = tf.convert_to_tensor(self._micro_step)
+        is_last = tf.equal(step, self._num_micro_steps - 1)
+        is_applied = tf.logical_and(counts, is_last)
+        means, accumulated = [], []
+        for gradient, variable in pairs:
+            old = tf.convert_to_tensor(self._slot(self.state.accumulators, variable).value)
+            total = old + gradient
+            means.append((total / self._num_micro_steps, variable))
+            total = tf.where(is_last, tf.zeros_like(total), total)
+            accumulated.append(tf.where(counts, total, old))
+        next_step = tf.math.floormod(step + 1, self._num_micro_steps)
+        self._micro_step.assign(tf.where(counts, next_step, step))
+        return means, accumulated, is_applied
+
+    def _transform(self, pairs: GradientsAndVariables) -> GradientsAndVariables:
+        for transformer in self._gradient_transformers:
+            pairs = list(transformer(pairs))
+        if not self._clipping:
+            return pairs
+        gradients = self._clipping.apply([g for g, _ in pairs])
+        return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
+
+    def _update_all(
+        self,
+        strategy: tf.distribute.Strategy,
+        pairs: GradientsAndVariables,
+        accumulated: list[tf.Tensor],
+        learning_rate: tf.Tensor,
+        is_applied: Optional[tf.Tensor],
+    ) -> None:
+        for i, (gradient, variable) in enumerate(pairs):
+            total = accumulated[i] if accumulated else None
+            args = (gradient, total, learning_rate, is_applied)
+            strategy.extended.update(variable, self._update_one, args=args, group=False)
+
+    def _update_one(
+        self,
+        variable: tf.Variable,
+        gradient: tf.Tensor,
+        accumulated: Optional[tf.Tensor],
+        learning_rate: tf.Tensor,
+        is_applied: Optional[tf.Tensor],
+    ) -> None:
+        """Updates one variable on one device. A condition in here surrounds no operation across replicas."""
+        if accumulated is not None:
+            self.assign(self._slot(self.state.accumulators, variable), accumulated)
+        if is_applied is None:
+            self._apply_rule(variable, gradient, learning_rate)
+            return
+
+        def update() -> tf.Tensor:
+            self._apply_rule(variable, gradient, learning_rate)
+            return tf.constant(True)
+
+        tf.cond(is_applied, update, lambda: tf.constant(False))
+
+    def _apply_rule(
+        self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor
+    ) -> None:
+        learning_rate = self.variable_learning_rate(variable, learning_rate)
+        self._decay_weights(variable, learning_rate)
+        self._compiled_rule(variable)(gradient, learning_rate)
+        constraint = self._model_variable(variable).constraint
+        if constraint is not None:
+            variable.assign(constraint(variable))
+
+    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Decoupled weight decay, w -= lr * wd * w (https://arxiv.org/abs/1711.05101)."""
+        rate = self.variable_weight_decay(variable)
+        if rate:
+            factor = tf.cast(learning_rate, variable.dtype) * tf.cast(rate, variable.dtype)
+            variable.assign_sub(variable * factor)
+
+    def variable_learning_rate(
+        self, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> tf.Tensor:
+        """The learning rate for one variable; override for rates that differ between layers."""
+        del variable
+        return learning_rate
+
+    def variable_weight_decay(self, variable: tf.Variable) -> float:
+        """The rate of decoupled weight decay for one variable, 0 for none; `weight_decay` as in Keras by default."""
+        return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        config = super().get_config()
+        for name in ('use_ema', 'ema_momentum', 'ema_overwrite_frequency', 'loss_scale_factor'):
+            config.pop(name, None)
+        return config | {
+            'gradient_clip_norm': self.gradient_clip_norm,
+            'gradient_accumulation_steps': self._num_micro_steps,
+            'loss_scale': self.loss_scale,
+            'jit_compile': self.jit_compile,
+        }
+
+    # Helpers.
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
+        """The identity: `apply_step` has summed already, should Keras' own code ever get to this."""
+        return list(grads_and_vars)
+
+    def _slot(self, slots: Sequence[keras.Variable], variable: Any) -> keras.Variable:
+        return slots[self._get_variable_index(variable)]
+
+    def _model_variable(self, variable: Any) -> Any:
+        """The variable of `build` of which `variable` is the part on one device."""
+        return self._slot(self._trainable_variables, variable)
+
+    def _compiled_rule(self, variable: tf.Variable) -> Callable[[tf.Tensor, tf.Tensor], None]:
+        def rule(gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
+            self.update_step(gradient, variable, learning_rate)
+
+        if not self.jit_compile:
+            return rule
+        index = self._get_variable_index(variable)
+        return self.state.compiled.setdefault(index, tf.function(rule, jit_compile=True))
+
+    def _build_lazily(self, variables: list[Any]) -> None:
+        """Builds at the first `apply_gradients`, which may be inside of a `tf.function` and of `strategy.run`."""
+
+        def build(strategy: tf.distribute.Strategy) -> None:
+            with tf.init_scope(), strategy.scope():
+                self.build(variables)
+
+        tf.__internal__.distribute.interim.maybe_merge_call(build, self._distribution_strategy)
+
+    def _check_strategy(self) -> None:
+        if tf.distribute.get_strategy() is not self._distribution_strategy:
+            raise RuntimeError(
+                f'{self.name}: expected build() under the strategy of the constructor, '
+                f'{type(self._distribution_strategy).__name__}; received '
+                f'{type(tf.distribute.get_strategy()).__name__}; '
+                'do both under the same strategy.scope()'
+            )
+
+    def _check_keys(self, variables: Sequence[Any]) -> None:
+        seen: set[str] = set()
+        for key in map(self.variable_key, variables):
+            if key in seen:
+                raise ValueError(
+                    f'{self.name}: two variables are called {key!r}; call '
+                    'set_variable_keys(variable_keys(items)) before build()'
+                )
+            seen.add(key)
+
+    def _check_not_built(self, method: str) -> None:
+        if self.built:
+            raise RuntimeError(f'{self.name}: call {method}() before build()')
+
+    def _check_jit_compile(self) -> None:
+        if self.jit_compile and self._distribution_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f'{self.name}: jit_compile does not work with '
+                f'{self._distribution_strategy.num_replicas_in_sync} replicas; '
+                'set jit_compile=false, or runtime.enable_xla'
+            )
+
+    @staticmethod
+    def _refuse_keras_features(kwargs: dict[str, Any]) -> None:
+        for name, instead in _KERAS_FEATURES.items():
+            if kwargs.pop(name, None):
+                raise ValueError(f'{name} does not work under tf.distribute: {instead}')
+
+
+def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[ReplicatedOptimizer]:
+    """A class with the update rule of a Keras optimizer class and the `apply_gradients` of this file."""
+    if issubclass(optimizer_cls, ReplicatedOptimizer):
+        return optimizer_cls
+    namespace = {'__doc__': optimizer_cls.__doc__, '__module__': __name__}
+    return type(optimizer_cls.__name__, (ReplicatedOptimizer, optimizer_cls), namespace)
+
+
+def _check_replica_context() -> None:
+    if tf.distribute.in_cross_replica_context():
+        raise RuntimeError(
+            'apply_gradients() was called in cross-replica context; expected replica context: '
+            'call it inside strategy.run()'
+        )
