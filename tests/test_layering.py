@@ -17,7 +17,7 @@ PACKAGE = 'official_lite'
 # From the bottom to the top. A module belongs to the entry with the longest name that it starts
 # with. Names are relative to the package; '' is the package itself.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ('names and errors', ('', 'errors', 'manifest', 'core', 'modeling', 'vision', 'common')),
+    ('names and errors', ('', '_lazy', 'errors', 'manifest', 'core', 'modeling', 'vision', 'common')),
     (
         'registry and hyperparams',
         ('modeling.hyperparams', 'core.registry', 'core.plugins', 'core.data_info'),
