@@ -1,0 +1,40 @@
+"""Where built-in names live. A module is imported when one of its names is asked for.
+
+Add a line here when you add a component to the package. Components of other packages register
+themselves (`--import`, entry points of the group `official_lite.plugins`, or a plain import).
+"""
+
+from __future__ import annotations
+
+_VISION = 'official_lite.vision'
+_RETINANET_CONFIGS = f'{_VISION}.configs.retinanet'
+
+# Name of an experiment -> module whose import registers its factory.
+EXPERIMENTS: dict[str, str] = {
+    'retinanet': _RETINANET_CONFIGS,
+    'retinanet_custom': _RETINANET_CONFIGS,
+    'retinanet_resnetfpn_coco': _RETINANET_CONFIGS,
+}
+
+# Task config class, as 'module.Class' -> module whose import registers its task.
+TASKS: dict[str, str] = {
+    f'{_RETINANET_CONFIGS}.RetinaNetTask': f'{_VISION}.tasks.retinanet',
+}
+
+# Name of a component, the `type` of its OneOf config -> module whose import registers its builder.
+BACKBONES: dict[str, str] = {
+    'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
+    'resnet': f'{_VISION}.modeling.backbones.resnet',
+}
+DECODERS: dict[str, str] = {
+    'fpn': f'{_VISION}.modeling.decoders.fpn',
+    'identity': f'{_VISION}.modeling.decoders.factory',
+}
+HEADS: dict[str, str] = {
+    'retinanet': f'{_VISION}.modeling.heads.dense_prediction_heads',
+}
+DATA_SOURCES: dict[str, str] = {
+    'coco': f'{_VISION}.dataloaders.sources',
+    'embedded': f'{_VISION}.dataloaders.sources',
+    'tfrecord': f'{_VISION}.dataloaders.sources',
+}

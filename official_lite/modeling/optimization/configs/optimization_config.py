@@ -1,0 +1,143 @@
+"""The config of optimization: optimizer, learning rate, warm-up and moving average."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+from official_lite.modeling import hyperparams
+from official_lite.modeling.optimization.configs import learning_rate_config as lr_cfg
+from official_lite.modeling.optimization.configs import optimizer_config as opt_cfg
+
+__all__ = ['LrConfig', 'OptimizationConfig', 'OptimizerConfig', 'WarmupConfig']
+
+
+@dataclasses.dataclass
+class OptimizerConfig(hyperparams.OneOfConfig):
+    """Which optimizer, and its settings.
+
+    Attributes:
+        type: Name of the branch that counts. None means not set.
+        sgd: Gradient descent with momentum.
+        sgd_experimental: The same, as Model Garden names the newer Keras class.
+        adam: Adam.
+        adam_experimental: The same, as Model Garden names the newer Keras class.
+        adamw: Adam with weight decay and name patterns.
+        adamw_experimental: Adam with weight decay, as in the newer Keras class.
+        lamb: LAMB.
+        rmsprop: RMSProp.
+        lars: LARS.
+        adagrad: Adagrad.
+        slide: SLIDE. Not implemented.
+        adafactor: Adafactor with the switches of its first implementation. Not implemented.
+        adafactor_keras: Adafactor as Keras has it.
+    """
+
+    type: Optional[str] = None
+    sgd: opt_cfg.SGDConfig = dataclasses.field(default_factory=opt_cfg.SGDConfig)
+    sgd_experimental: opt_cfg.SGDExperimentalConfig = dataclasses.field(
+        default_factory=opt_cfg.SGDExperimentalConfig
+    )
+    adam: opt_cfg.AdamConfig = dataclasses.field(default_factory=opt_cfg.AdamConfig)
+    adam_experimental: opt_cfg.AdamExperimentalConfig = dataclasses.field(
+        default_factory=opt_cfg.AdamExperimentalConfig
+    )
+    adamw: opt_cfg.AdamWeightDecayConfig = dataclasses.field(
+        default_factory=opt_cfg.AdamWeightDecayConfig
+    )
+    adamw_experimental: opt_cfg.AdamWeightDecayExperimentalConfig = dataclasses.field(
+        default_factory=opt_cfg.AdamWeightDecayExperimentalConfig
+    )
+    lamb: opt_cfg.LAMBConfig = dataclasses.field(default_factory=opt_cfg.LAMBConfig)
+    rmsprop: opt_cfg.RMSPropConfig = dataclasses.field(default_factory=opt_cfg.RMSPropConfig)
+    lars: opt_cfg.LARSConfig = dataclasses.field(default_factory=opt_cfg.LARSConfig)
+    adagrad: opt_cfg.AdagradConfig = dataclasses.field(default_factory=opt_cfg.AdagradConfig)
+    slide: opt_cfg.SLIDEConfig = dataclasses.field(default_factory=opt_cfg.SLIDEConfig)
+    adafactor: opt_cfg.AdafactorConfig = dataclasses.field(default_factory=opt_cfg.AdafactorConfig)
+    adafactor_keras: opt_cfg.AdafactorKerasConfig = dataclasses.field(
+        default_factory=opt_cfg.AdafactorKerasConfig
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        instead = {'slide': 'lamb', 'adafactor': 'adafactor_keras'}
+        if self.type in instead:
+            report(
+                'type',
+                expected='an optimizer that is implemented',
+                hint=f'use {instead[self.type]}',
+            )
+
+
+@dataclasses.dataclass
+class LrConfig(hyperparams.OneOfConfig):
+    """Which learning-rate schedule, and its settings.
+
+    Attributes:
+        type: Name of the branch that counts. None means not set.
+        constant: The same learning rate at every step.
+        stepwise: Constant between boundaries.
+        exponential: Exponential decay.
+        polynomial: Polynomial decay.
+        cosine: Half a cosine wave.
+        power: A power of the step.
+        power_linear: A power of the step, with a straight line to 0 at the end.
+        power_with_offset: A power of the steps after an offset.
+        step_cosine_with_offset: Half cosine waves between boundaries.
+    """
+
+    type: Optional[str] = None
+    constant: lr_cfg.ConstantLrConfig = dataclasses.field(default_factory=lr_cfg.ConstantLrConfig)
+    stepwise: lr_cfg.StepwiseLrConfig = dataclasses.field(default_factory=lr_cfg.StepwiseLrConfig)
+    exponential: lr_cfg.ExponentialLrConfig = dataclasses.field(
+        default_factory=lr_cfg.ExponentialLrConfig
+    )
+    polynomial: lr_cfg.PolynomialLrConfig = dataclasses.field(
+        default_factory=lr_cfg.PolynomialLrConfig
+    )
+    cosine: lr_cfg.CosineLrConfig = dataclasses.field(default_factory=lr_cfg.CosineLrConfig)
+    power: lr_cfg.DirectPowerLrConfig = dataclasses.field(
+        default_factory=lr_cfg.DirectPowerLrConfig
+    )
+    power_linear: lr_cfg.PowerAndLinearDecayLrConfig = dataclasses.field(
+        default_factory=lr_cfg.PowerAndLinearDecayLrConfig
+    )
+    power_with_offset: lr_cfg.PowerDecayWithOffsetLrConfig = dataclasses.field(
+        default_factory=lr_cfg.PowerDecayWithOffsetLrConfig
+    )
+    step_cosine_with_offset: lr_cfg.StepCosineLrConfig = dataclasses.field(
+        default_factory=lr_cfg.StepCosineLrConfig
+    )
+
+
+@dataclasses.dataclass
+class WarmupConfig(hyperparams.OneOfConfig):
+    """Which warm-up, and its settings.
+
+    Attributes:
+        type: Name of the branch that counts. None means no warm-up.
+        linear: A straight line.
+        polynomial: A power of the step.
+    """
+
+    type: Optional[str] = None
+    linear: lr_cfg.LinearWarmupConfig = dataclasses.field(default_factory=lr_cfg.LinearWarmupConfig)
+    polynomial: lr_cfg.PolynomialWarmupConfig = dataclasses.field(
+        default_factory=lr_cfg.PolynomialWarmupConfig
+    )
+
+
+@dataclasses.dataclass
+class OptimizationConfig(hyperparams.Config):
+    """How weights are updated.
+
+    Attributes:
+        optimizer: Which optimizer.
+        ema: Moving average of the weights. None means none.
+        learning_rate: Which learning-rate schedule.
+        warmup: Which warm-up, over the first steps of the schedule.
+    """
+
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    ema: Optional[opt_cfg.EMAConfig] = None
+    learning_rate: LrConfig = dataclasses.field(default_factory=LrConfig)
+    warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)

@@ -1,0 +1,1 @@
+"""Differential privacy: the config that Model Garden's tasks carry."""

@@ -1,0 +1,35 @@
+"""Vision: configs, models, data, tasks, evaluation and export.
+
+The names that `tensorflow_models.vision` has at its top are here too (`vision.backbones`,
+`vision.anchor`, `vision.retinanet` the task's module, ...).
+"""
+
+from official_lite import _lazy
+
+__getattr__, __dir__ = _lazy.attach(
+    __name__,
+    submodules=(
+        'configs',
+        'dataloaders',
+        'evaluation',
+        'losses',
+        'modeling',
+        'ops',
+        'registries',
+        'serving',
+        'tasks',
+        'visualization',
+    ),
+    attributes={
+        'RetinaNetTask': 'official_lite.vision.tasks.retinanet:RetinaNetTask',
+        'anchor': 'official_lite.vision.ops.anchor',
+        'backbones': 'official_lite.vision.modeling.backbones',
+        'box_ops': 'official_lite.vision.ops.box_ops',
+        'decoders': 'official_lite.vision.modeling.decoders',
+        'factory': 'official_lite.vision.modeling.factory',
+        'heads': 'official_lite.vision.modeling.heads',
+        'layers': 'official_lite.vision.modeling.layers',
+        'preprocess_ops': 'official_lite.vision.ops.preprocess_ops',
+        'retinanet': 'official_lite.vision.tasks.retinanet',
+    },
+)

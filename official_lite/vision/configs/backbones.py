@@ -1,0 +1,122 @@
+"""Configs of backbones. Fields and defaults are Model Garden's unless marked as ours.
+
+A backbone without max-pool in its stem is asked for by `ResNet.stem_pool = False`: the stem's
+convolution keeps its stride of 2 and the first stage takes the other stride of 2, so that level l
+has a stride of 2**l with and without it.
+
+To add a backbone of your own, leave this file alone: `register_backbone` in
+`official_lite.vision.registries` adds the branch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, Optional
+
+from official_lite.modeling import hyperparams
+
+__all__ = ['Backbone', 'MobileNet', 'ResNet']
+
+
+@dataclasses.dataclass
+class ResNet(hyperparams.Config):
+    """Residual networks (arXiv:1512.03385), ResNet-D (arXiv:1812.01187), ResNet-RS (arXiv:2103.07579).
+
+    Attributes:
+        model_id: Number of layers. 10 to 34 have basic blocks, 50 and more bottlenecks.
+        depth_multiplier: Factor on the number of channels of every stage.
+        stem_type: 'v0' is one 7x7 convolution, 'v1' three 3x3 convolutions.
+        se_ratio: Channels of squeeze-and-excitation relative to its input. 0 means none.
+        stochastic_depth_drop_rate: Chance that the last stage's blocks are skipped in training.
+        scale_stem: Whether `depth_multiplier` acts on the stem too.
+        resnetd_shortcut: Whether shortcuts are averaged before they are projected.
+        replace_stem_max_pool: Whether a convolution of stride 2 takes the max-pool's place.
+        bn_trainable: Whether BatchNorm's scale and offset are trained.
+        stem_pool: Ours. Whether the stem ends in its max-pool (or what replaces it). If not, the
+            stem's convolution keeps its stride of 2 and the first stage gets a stride of 2, so that
+            every level keeps its stride.
+    """
+
+    model_id: Literal[10, 18, 26, 34, 50, 101, 152, 200, 270, 350, 420] = 50
+    depth_multiplier: float = 1.0
+    stem_type: Literal['v0', 'v1'] = 'v0'
+    se_ratio: float = 0.0
+    stochastic_depth_drop_rate: float = 0.0
+    scale_stem: bool = True
+    resnetd_shortcut: bool = False
+    replace_stem_max_pool: bool = False
+    bn_trainable: bool = True
+    # Ours.
+    stem_pool: bool = True
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'model_id',
+        'depth_multiplier',
+        'stem_type',
+        'se_ratio',
+        'scale_stem',
+        'resnetd_shortcut',
+        'replace_stem_max_pool',
+        'stem_pool',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.depth_multiplier <= 0:
+            report('depth_multiplier', expected='more than 0')
+        for name in ('se_ratio', 'stochastic_depth_drop_rate'):
+            if not 0 <= getattr(self, name) <= 1:
+                report(name, expected='0 to 1')
+        if self.replace_stem_max_pool and not self.stem_pool:
+            report(
+                'replace_stem_max_pool',
+                expected='false, because stem_pool is off: there is nothing to replace',
+            )
+
+
+@dataclasses.dataclass
+class MobileNet(hyperparams.Config):
+    """MobileNets (arXiv:1704.04861, 1801.04381, 1905.02244, 2404.10518).
+
+    Attributes:
+        model_id: Which network, for example 'MobileNetV2'.
+        filter_size_scale: Factor on the number of channels.
+        stochastic_depth_drop_rate: Chance that a block is skipped in training.
+        flat_stochastic_depth_drop_rate: Whether that chance is the same for all blocks; if not, it
+            rises from 0 at the first block.
+        output_stride: Largest stride; later ones become dilation. None means no limit.
+        output_intermediate_endpoints: Whether the levels' depthwise features come out too.
+    """
+
+    model_id: str = 'MobileNetV2'
+    filter_size_scale: float = 1.0
+    stochastic_depth_drop_rate: float = 0.0
+    flat_stochastic_depth_drop_rate: bool = True
+    output_stride: Optional[int] = None
+    output_intermediate_endpoints: bool = False
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'filter_size_scale')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.filter_size_scale <= 0:
+            report('filter_size_scale', expected='more than 0')
+        if not 0 <= self.stochastic_depth_drop_rate <= 1:
+            report('stochastic_depth_drop_rate', expected='0 to 1')
+        if self.output_stride is not None and self.output_stride < 1:
+            report('output_stride', expected='1 or more')
+
+
+@dataclasses.dataclass
+class Backbone(hyperparams.OneOfConfig):
+    """Which backbone, and its settings.
+
+    Attributes:
+        type: Name of the branch that counts. None means not set.
+        resnet: Residual networks.
+        mobilenet: MobileNets.
+    """
+
+    type: Optional[str] = None
+    resnet: ResNet = dataclasses.field(default_factory=ResNet)
+    mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

@@ -1,0 +1,59 @@
+"""Configs of decoders. Fields and defaults are Model Garden's.
+
+To add a decoder of your own, leave this file alone: `register_decoder` in
+`official_lite.vision.registries` adds the branch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, Optional
+
+from official_lite.modeling import hyperparams
+
+__all__ = ['FPN', 'Decoder', 'Identity']
+
+
+@dataclasses.dataclass
+class Identity(hyperparams.Config):
+    """No decoder: the backbone's levels go to the head as they are."""
+
+
+@dataclasses.dataclass
+class FPN(hyperparams.Config):
+    """Feature pyramid network (arXiv:1612.03144).
+
+    Attributes:
+        num_filters: Channels of every level.
+        fusion_type: Whether a level and the coarser one above it are added or put side by side.
+        use_separable_conv: Whether convolutions are depthwise separable.
+        use_keras_layer: Whether levels are enlarged by a Keras layer. Values are the same.
+    """
+
+    num_filters: int = 256
+    fusion_type: Literal['sum', 'concat'] = 'sum'
+    use_separable_conv: bool = False
+    use_keras_layer: bool = False
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('num_filters', 'fusion_type', 'use_separable_conv')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.num_filters < 1:
+            report('num_filters', expected='1 or more')
+
+
+@dataclasses.dataclass
+class Decoder(hyperparams.OneOfConfig):
+    """Which decoder, and its settings.
+
+    Attributes:
+        type: Name of the branch that counts. None means not set.
+        fpn: Feature pyramid network.
+        identity: No decoder.
+    """
+
+    type: Optional[str] = None
+    fpn: FPN = dataclasses.field(default_factory=FPN)
+    identity: Identity = dataclasses.field(default_factory=Identity)
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('type',)
