@@ -1,0 +1,436 @@
+"""Checkpoints as flat maps from keys of our own to variables.
+
+Keys are those of `modeling.variable_keys` for the model (`backbone/stem/conv/kernel`),
+`optimizer/<name>/<variable key>/<slot>` for optimizers, and `step`, `data/...` and `random/...` for
+the run. They are written with `tf.train.Checkpoint` and read by name, so neither the order in which things
+were built nor Keras' auto-generated names matter, and every difference between a file and a model is found
+before anything is changed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.modeling import variable_keys
+
+CHECKPOINT_NAME = 'ckpt'
+METADATA_KEY = 'metadata'
+STEP_KEY = 'step'
+NUM_BATCHES_KEY = 'data/num_batches'
+EPOCH_KEY = 'data/epoch'
+# First parts of the keys that belong to a run and not to the model.
+RUN_ITEMS = ('optimizer', 'data', 'random', STEP_KEY, METADATA_KEY)
+_VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
+_STATE_SUFFIX = '/.ATTRIBUTES/py_state'
+_MAX_NAMES = 5
+
+
+def model_variables(model: keras.Model) -> dict[str, tf.Variable]:
+    """Key to variable for everything in `model`.
+
+    The names of `model.checkpoint_items` (`backbone`, `decoder`, `head`) come first; what only the model
+    itself holds is under `model`.
+
+    Raises:
+        CheckpointError: two variables have one key, or a variable cannot be reached.
+    """
+    items = dict(getattr(model, 'checkpoint_items', None) or {})
+    _check_item_names(items)
+    found = variable_keys.variable_keys(items) if items else {}
+    seen = {variable_keys.identity(v) for v in found.values()}
+    if any(variable_keys.identity(v) not in seen for v in model.variables):
+        for key, variable in variable_keys.variable_keys({'model': model}).items():
+            if variable_keys.identity(variable) not in seen:
+                found[key] = variable
+    return {key: variable_keys.to_tf_variable(v) for key, v in found.items()}
+
+
+def optimizer_variables(
+    optimizer: keras.optimizers.Optimizer, model_keys: Mapping[str, tf.Variable], name: str = 'default'
+) -> dict[str, tf.Variable]:
+    """`optimizer/<name>/...` to variable for the state of `optimizer`.
+
+    Args:
+        optimizer: One of `modeling.optimization` (it knows its slots), or a stock Keras optimizer, whose
+            slots are recognised by Keras' order: one of each kind for every trainable variable.
+        model_keys: What `model_variables` returned.
+        name: Name of this optimizer; a task with several has several names.
+    """
+    prefix = f'optimizer/{name}'
+    keys = {variable_keys.identity(v): key for key, v in model_keys.items()}
+    found: dict[str, Any] = {}
+    for slot, by_variable in _slots(optimizer, keys).items():
+        for key, variable in by_variable.items():
+            found[f'{prefix}/{key}/{slot}' if key else f'{prefix}/{slot}'] = variable
+    seen = {variable_keys.identity(v) for v in found.values()}
+    for variable in optimizer.variables:
+        if variable_keys.identity(variable) not in seen:
+            key = f'{prefix}/{variable.name}'
+            if key in found:
+                raise errors.CheckpointError(f'two variables of the optimizer have the key {key!r}')
+            found[key] = variable
+    return {key: variable_keys.to_tf_variable(v) for key, v in found.items()}
+
+
+class FlatCheckpoint:
+    """Named variables that are written and read together.
+
+    Attributes:
+        variables: Key to variable.
+        metadata: JSON text stored with them.
+    """
+
+    def __init__(self, variables: Mapping[str, tf.Variable], metadata: str = '') -> None:
+        self.variables = dict(variables)
+        self.metadata = metadata
+        self._writer: tf.train.Checkpoint | None = None
+
+    def write(self, path_prefix: str) -> str:
+        """Writes all variables; returns the prefix.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        if self._writer is None:
+            self._writer = _make_writer(self.variables, self.metadata)
+        try:
+            tf.io.gfile.makedirs(os.path.dirname(path_prefix))
+            return str(self._writer.write(path_prefix))
+        except (tf.errors.OpError, OSError) as error:
+            raise errors.CheckpointError(
+                'cannot write the checkpoint', where=path_prefix, received=_first_line(error)
+            ) from error
+
+    def read(self, path_prefix: str) -> None:
+        """Sets every variable from the file.
+
+        Raises:
+            CheckpointError: the file is missing or damaged, lacks a variable, has one too many, or has one of
+                another shape. Nothing is changed then.
+        """
+        source = CheckpointSource(path_prefix)
+        _check_same(self.variables, source)
+        values = {key: source.read(key) for key in self.variables}
+        for key, variable in self.variables.items():
+            variable.assign(tf.cast(values[key], variable.dtype))
+
+
+class CheckpointSource:
+    """A checkpoint file, read by key.
+
+    Attributes:
+        path: Prefix of the files.
+        shapes: Key to shape, of all variables in it.
+        metadata: The JSON text stored with them, or ''.
+    """
+
+    def __init__(self, path_prefix: str) -> None:
+        """Opens the file; raises `CheckpointError` when it is missing or damaged."""
+        self.path = str(path_prefix)
+        self._reader = self._guard(lambda: tf.train.load_checkpoint(self.path))
+        self._file_keys = {
+            _unescape(name.removesuffix(_VALUE_SUFFIX)): name
+            for name in self._reader.get_variable_to_shape_map()
+            if name.endswith(_VALUE_SUFFIX)
+        }
+        shapes = self._reader.get_variable_to_shape_map()
+        self.shapes = {key: tuple(shapes[name]) for key, name in self._file_keys.items()}
+        state = METADATA_KEY + _STATE_SUFFIX
+        text = self._guard(lambda: self._reader.get_tensor(state)) if state in shapes else b''
+        self.metadata = text.decode('utf-8')
+
+    def read(self, key: str) -> Any:
+        """The value under `key`, a NumPy array."""
+        return self._guard(lambda: self._reader.get_tensor(self._file_keys[key]))
+
+    def _guard(self, action: Any) -> Any:
+        try:
+            return action()
+        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+            raise errors.CheckpointError(
+                'cannot read the checkpoint',
+                where=self.path,
+                received=_first_line(error),
+                hint='give the path without .index, or its folder',
+            ) from error
+
+
+class CheckpointManager:
+    """Writes `ckpt-<step>` files into one folder and keeps the last few.
+
+    Only the chief writes; the other workers call the same methods and do nothing. The file `checkpoint` names
+    the complete ones, as TensorFlow's own manager writes it, and changes after they are complete.
+    """
+
+    def __init__(
+        self,
+        checkpoint: FlatCheckpoint,
+        directory: str,
+        *,
+        max_to_keep: int = 5,
+        is_chief: bool = True,
+        use_async: bool = False,
+        name: str = CHECKPOINT_NAME,
+    ) -> None:
+        """Finds the checkpoints that `directory` already has.
+
+        Args:
+            checkpoint: What is saved.
+            directory: Where; made when needed.
+            max_to_keep: How many are kept; 0 or less keeps all.
+            is_chief: Whether this process writes.
+            use_async: Whether files are written by a thread, from a copy of the values in host memory.
+            name: First part of the file names.
+        """
+        self.checkpoint = checkpoint
+        self.directory = directory
+        self._max_to_keep = max_to_keep
+        self._is_chief = is_chief
+        self._name = name
+        self._kept = _listed_checkpoints(directory)
+        self._pending: concurrent.futures.Future[None] | None = None
+        self._thread = concurrent.futures.ThreadPoolExecutor(1) if use_async and is_chief else None
+        self._snapshot: FlatCheckpoint | None = None
+
+    @property
+    def latest(self) -> str | None:
+        """Prefix of the newest complete checkpoint."""
+        self.wait()
+        return latest_checkpoint(self.directory)
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Prefixes of what is kept, oldest first."""
+        return list(self._kept)
+
+    def save(self, step: int) -> str:
+        """Saves as `<name>-<step>` and deletes what is too old; returns the prefix."""
+        prefix = os.path.join(self.directory, f'{self._name}-{step}')
+        self.wait()
+        if not self._is_chief:
+            return prefix
+        if self._thread is None:
+            self._write(self.checkpoint, prefix)
+        else:
+            values = {key: v.numpy() for key, v in self.checkpoint.variables.items()}
+            self._pending = self._thread.submit(self._write_values, values, prefix)
+        return prefix
+
+    def restore_latest(self) -> str | None:
+        """Sets all variables from the newest checkpoint; returns its prefix, or None if there is none."""
+        path = self.latest
+        if path:
+            self.checkpoint.read(path)
+        return path
+
+    def wait(self) -> None:
+        """Waits for a file that is being written; raises what went wrong with it."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Waits for the last file and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def _write(self, checkpoint: FlatCheckpoint, prefix: str) -> None:
+        checkpoint.write(prefix)
+        self._kept = [path for path in self._kept if path != prefix] + [prefix]
+        surplus = self._kept[: -self._max_to_keep] if self._max_to_keep > 0 else []
+        self._kept = self._kept[len(surplus) :]
+        write_state(self.directory, self._kept)
+        for path in surplus:
+            delete_checkpoint(path)
+
+    def _write_values(self, values: Mapping[str, Any], prefix: str) -> None:
+        """Runs in the thread, which is in no strategy's scope: its variables are plain ones."""
+        if self._snapshot is None:
+            with tf.device('CPU:0'):
+                copies = {k: tf.Variable(v, dtype=v.dtype) for k, v in values.items()}
+            self._snapshot = FlatCheckpoint(copies, self.checkpoint.metadata)
+        for key, copy in self._snapshot.variables.items():
+            copy.assign(values[key])
+        self._write(self._snapshot, prefix)
+
+
+def is_run_key(key: str) -> bool:
+    """Whether `key` belongs to a run (optimizer, step, position, ...) and not to the model."""
+    return key.split('/', 1)[0] in RUN_ITEMS
+
+
+def latest_checkpoint(path: str) -> str | None:
+    """Prefix of the newest complete checkpoint in the folder `path`, or None."""
+    kept = _listed_checkpoints(path)
+    return kept[-1] if kept else None
+
+
+def find_checkpoint(path: str) -> str:
+    """The checkpoint that a user means by `path`: a prefix, its index file, or a folder (its newest).
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path.rstrip('/'))
+    if tf.io.gfile.exists(path + '.index'):
+        return path
+    latest = latest_checkpoint(path) if tf.io.gfile.isdir(path) else None
+    if latest is None:
+        raise errors.CheckpointError(
+            'there is no checkpoint',
+            where=path,
+            expected='a folder with checkpoints, or the prefix of one, e.g. my_run/ckpt-1000',
+        )
+    return latest
+
+
+def write_state(directory: str, prefixes: Iterable[str]) -> None:
+    """Writes the file `checkpoint` in one step, in TensorFlow's format, with relative paths."""
+    names = [os.path.basename(p) for p in prefixes]
+    lines = [f'model_checkpoint_path: "{names[-1]}"'] if names else []
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    write_atomically(os.path.join(directory, 'checkpoint'), '\n'.join(lines) + '\n')
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a file under another name and renames it, so that no reader sees half of it."""
+    temporary = f'{path}.tmp{os.getpid()}'
+    with tf.io.gfile.GFile(temporary, 'w') as file:
+        file.write(text)
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def delete_checkpoint(prefix: str) -> None:
+    """Deletes the files of one checkpoint; what is already gone is no error."""
+    for path in tf.io.gfile.glob(f'{prefix}.index') + tf.io.gfile.glob(f'{prefix}.data-*'):
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(path)
+
+
+def _listed_checkpoints(directory: str) -> list[str]:
+    state = tf.train.get_checkpoint_state(directory)
+    paths = list(state.all_model_checkpoint_paths) if state else []
+    return [path for path in paths if tf.io.gfile.exists(path + '.index')]
+
+
+def _slots(
+    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Slot name to variable key to variable; the key is '' for what belongs to no variable."""
+    if hasattr(optimizer, 'slots'):
+        return optimizer.slots()
+    return _keras_slots(optimizer, keys)
+
+
+def _keras_slots(
+    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
+) -> dict[str, dict[str, Any]]:
+    """The lists of a stock Keras optimizer that hold one variable for each trainable variable."""
+    trained = getattr(optimizer, '_trainable_variables', [])
+    slots: dict[str, dict[str, Any]] = {}
+    for attribute, value in vars(optimizer).items():
+        own = attribute not in ('_trainable_variables', '_variables')
+        if own and isinstance(value, list) and value and len(value) == len(trained):
+            slots[attribute.strip('_')] = {
+                keys[variable_keys.identity(variable)]: slot
+                for variable, slot in zip(trained, value)
+                if variable_keys.is_variable(slot)
+            }
+    return slots
+
+
+def _check_item_names(items: Mapping[str, object]) -> None:
+    reserved = {*RUN_ITEMS, 'model'}
+    for name in items:
+        if name in reserved:
+            raise errors.CheckpointError(
+                f'checkpoint item {name!r} has a reserved name',
+                where='model.checkpoint_items',
+                expected=f'a name other than {", ".join(sorted(reserved))}',
+            )
+
+
+def _make_writer(variables: Mapping[str, tf.Variable], metadata: str) -> tf.train.Checkpoint:
+    """A `tf.train.Checkpoint` whose keys in the file are those of `variables`."""
+    tree: dict[str, Any] = {}
+    for key, variable in variables.items():
+        *parents, name = key.split('/')
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise errors.CheckpointError(f'{key!r}: a part of this key is a variable itself')
+        if name in node:
+            raise errors.CheckpointError(f'the key {key!r} is also the beginning of another one')
+        node[name] = variable
+    return tf.train.Checkpoint(**tree, **{METADATA_KEY: _Text(metadata)})
+
+
+class _Text(tf.train.experimental.PythonState):
+    """A text inside a checkpoint."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def serialize(self) -> str:
+        return self._text
+
+    def deserialize(self, string_value: str) -> None:
+        self._text = string_value
+
+
+def _check_same(variables: Mapping[str, tf.Variable], source: CheckpointSource) -> None:
+    missing = sorted(set(variables) - set(source.shapes))
+    surplus = sorted(set(source.shapes) - set(variables))
+    differing = sorted(
+        f'{key} {source.shapes[key]} instead of {tuple(v.shape)}'
+        for key, v in variables.items()
+        if key in source.shapes and source.shapes[key] != tuple(v.shape)
+    )
+    if missing or surplus or differing:
+        parts = [
+            f'{len(names)} {what}: {shorten(names)}'
+            for what, names in (
+                ('missing', missing),
+                ('that the model or optimizer does not have', surplus),
+                ('of another shape', differing),
+            )
+            if names
+        ]
+        raise errors.CheckpointError(
+            'the checkpoint does not fit',
+            where=source.path,
+            expected=f'the {len(variables)} variables of this model, optimizer and run',
+            received='; '.join(parts),
+            hint='to take over the weights of another model, name it as task.init_checkpoint',
+        )
+
+
+def shorten(names: Iterable[str], limit: int = _MAX_NAMES) -> str:
+    """The first few of `names`, and how many more there are."""
+    names = list(names)
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(names[:limit]) + more
+
+
+def _unescape(name: str) -> str:
+    """Undoes TensorFlow's escapes in checkpoint keys: `..` is `.`, `.S` is `/`."""
+    return re.sub(r'\.(.)', lambda match: '/' if match[1] == 'S' else match[1], name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n', 1)[0]
+
