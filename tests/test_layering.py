@@ -14,16 +14,15 @@ import pytest
 REPO = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = 'official_lite'
 
-# From the bottom to the top. A module belongs to the entry with the longest name that it starts
-# with. Names are relative to the package; '' is the package itself.
+# From the bottom to the top, names relative to the package. A module belongs to the entry with the
+# longest name that it is or is inside of; `a.` is what is inside `a`, `a!` is `a` alone.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         'names and errors',
         # Packages whose `__init__` imports on use only.
-        (
-            *('', '_lazy', 'errors', 'manifest', 'core', 'modeling', 'modeling.optimization'),
-            *('vision', 'common'),
-        ),
+        # Packages here import on use only.
+        ('!', '_lazy', 'errors', 'manifest', 'core!', 'modeling!', 'vision!', 'common!'),
+    ),
     ),
     (
         'registry and hyperparams',
@@ -36,6 +35,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             'core.epochs',
             'core.exp_factory',
             'core.task_factory',
+            'modeling.optimization!',
             'modeling.optimization.configs',
             'modeling.privacy.configs',
             'vision.configs',
@@ -161,13 +161,12 @@ def _is_below(name: str, prefix: str) -> bool:
 def find_layer(module: str) -> int | None:
     """Returns the index in `LAYERS` of a module of the package; None if it has no layer."""
     name = module.removeprefix(PACKAGE).removeprefix('.')
-    # These names mean the package itself, not what is in it.
-    exact = {'', *LAYERS[0][1]}
     best: tuple[int, int] | None = None
     for rank, (_, prefixes) in enumerate(LAYERS):
         for prefix in prefixes:
-            matches = name == prefix if prefix in exact else _is_below(name, prefix)
-            if matches and (best is None or len(prefix) >= best[0]):
+            alone = prefix.endswith('!')
+            matches = name == prefix[:-1] if alone else _is_below(name, prefix)
+            if matches and (best is None or len(prefix) > best[0]):
                 best = (len(prefix), rank)
     return None if best is None else best[1]
 
