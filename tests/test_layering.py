@@ -23,7 +23,6 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         # Packages here import on use only.
         ('!', '_lazy', 'errors', 'manifest', 'core!', 'modeling!', 'vision!', 'common!'),
     ),
-    ),
     (
         'registry and hyperparams',
         ('modeling.hyperparams', 'core.registry', 'core.plugins', 'core.data_info'),
