@@ -1,0 +1,92 @@
+"""What a data set knows about itself: counts, classes, and where that was read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from official_lite import errors
+
+__all__ = ['DataInfo', 'check_classes', 'check_has_boxes', 'check_not_empty']
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """Facts of one data set, counted once.
+
+    Attributes:
+        num_examples: Number of examples that can be read.
+        class_names: Names of the labels 1..K. Label 0 is the background and has no name.
+        category_ids: The data set's own ids of the labels 1..K.
+        num_boxes: Number of boxes, crowds included.
+        boxes_per_class: Number of boxes of the labels 1..K.
+        max_label: Largest label that occurs. 0 if there are no boxes.
+        fingerprint: Hexadecimal digest of the content, not of the place.
+        origin: Path, or 'embedded:digits'.
+        num_corrupt: Records and images that cannot be read and are left out.
+        num_dropped_boxes: Boxes without area inside their image, which are left out.
+        max_boxes_per_image: Number of boxes of the image that has the most.
+    """
+
+    num_examples: int
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    num_boxes: int
+    boxes_per_class: tuple[int, ...]
+    max_label: int
+    fingerprint: str
+    origin: str
+    num_corrupt: int = 0
+    num_dropped_boxes: int = 0
+    max_boxes_per_image: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes with the background, as models count them."""
+        return len(self.class_names) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
+        """The inverse of `to_dict`."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+def check_not_empty(info: DataInfo) -> None:
+    """Raises DataError when there is no example."""
+    if info.num_examples:
+        return
+    reason = f'; {info.num_corrupt} could not be read' if info.num_corrupt else ''
+    raise errors.DataError(f'{info.origin}: the data set is empty: it has no examples{reason}')
+
+
+def check_has_boxes(info: DataInfo) -> None:
+    """Raises DataError when no example has a box, from which nothing could be learned."""
+    if info.num_boxes:
+        return
+    dropped = (
+        f' ({info.num_dropped_boxes} without area were dropped)' if info.num_dropped_boxes else ''
+    )
+    raise errors.DataError(
+        f'{info.origin}: no boxes at all in {info.num_examples} examples{dropped}; '
+        'expected at least one annotated object'
+    )
+
+
+def check_classes(info: DataInfo, num_classes: int) -> None:
+    """Raises DataError when a label does not fit a model of `num_classes` (with background)."""
+    if info.max_label < num_classes:
+        return
+    name = info.class_names[info.max_label - 1] if info.max_label else ''
+    raise errors.DataError(
+        f'{info.origin}: label {info.max_label} ({name!r}) is out of range; expected labels 1 to '
+        f'{num_classes - 1}, because num_classes is {num_classes} (background included); '
+        'leave num_classes out to take it from the data'
+    )

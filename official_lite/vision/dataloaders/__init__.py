@@ -1,0 +1,1 @@
+"""From files to batches: sources of records, parsers, the reader."""

@@ -1,0 +1,93 @@
+"""From an error inside tf.data to the file and position it comes from."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.vision.dataloaders import source as source_lib
+
+__all__ = ['find_bad_images', 'remember_source', 'translate_data_error']
+
+# What tf.data raises when a record or an image cannot be read.
+_DATA_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnknownError,
+)
+_NUM_THREADS = 8
+
+_live_sources: weakref.WeakSet[source_lib.Source] = weakref.WeakSet()
+
+
+def remember_source(source: source_lib.Source) -> None:
+    """Makes `translate_data_error` look into `source` as long as somebody uses it."""
+    _live_sources.add(source)
+
+
+def translate_data_error(error: BaseException) -> errors.DataError | None:
+    """The clear error for one that came out of the input pipeline.
+
+    tf.data does not say which example it failed on. So this reads the examples of the sources in use
+    until it finds one that cannot be read.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        An error that names file and position, or None if the data is not to blame.
+    """
+    if isinstance(error, errors.DataError):
+        return error
+    if not isinstance(error, _DATA_ERRORS):
+        return None
+    for source in list(_live_sources):
+        for index, reason in find_bad_images(source, range(source.info.num_examples)):
+            return make_error(source, index, reason)
+    return None
+
+
+def make_error(source: source_lib.Source, index: int, reason: str) -> errors.DataError:
+    """The error of one example that cannot be read."""
+    return errors.DataError(
+        reason,
+        where=source.describe(index),
+        hint='mend or remove it, or set skip_corrupt=true to leave such examples out',
+    )
+
+
+def find_bad_images(
+    source: source_lib.Source, indices: Iterable[int]
+) -> Iterator[tuple[int, str]]:
+    """(index, reason) of the examples whose image cannot be read, in order."""
+
+    def check(index: int) -> tuple[int, str]:
+        try:
+            return index, check_image(source.read_image(index))
+        except errors.DataError as error:
+            return index, error.message
+        except tf.errors.OpError as error:
+            return index, error.message
+
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        for index, reason in pool.map(check, indices):
+            if reason:
+                yield index, reason
+
+
+def check_image(image_bytes: bytes) -> str:
+    """Why an image cannot be decoded; '' if it can."""
+    if not image_bytes:
+        return 'the image is empty (0 bytes)'
+    try:
+        source_lib.decode_image(tf.constant(image_bytes))
+    except tf.errors.OpError as error:
+        detail = error.message.split(' [Op:')[0].split('}} ')[-1]
+        return f'the image cannot be decoded ({len(image_bytes)} bytes: {detail})'
+    return ''

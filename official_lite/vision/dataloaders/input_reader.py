@@ -1,0 +1,220 @@
+"""From a source and a parser to batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.core import randomness
+from official_lite.vision.dataloaders import data_errors
+from official_lite.vision.dataloaders import parser as parser_lib
+from official_lite.vision.dataloaders import source as source_lib
+
+__all__ = ['InputReader', 'ReaderOptions']
+
+# Varying lengths are rounded up to a multiple of this, so that a compiled step sees few shapes.
+_LENGTH_MULTIPLE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ReaderOptions:
+    """How to read.
+
+    Attributes:
+        seed: Seed of order and augmentation.
+        shuffle_buffer_size, cycle_length, block_length: See `source.Order`.
+        sharding: Whether each worker reads its own share.
+        deterministic: Whether examples keep their order when one takes longer than the next. None
+            means yes.
+        prefetch_buffer_size: Batches prepared ahead. None lets tf.data decide.
+        ram_budget_gb: Memory for tf.data's buffers. None lets tf.data decide.
+        autotune_algorithm: Name in `tf.data.experimental.AutotuneAlgorithm`. None: the default.
+        num_threads: Threads of the pipeline. None means the shared pool.
+        max_num_instances: Length that boxes are padded to (and cut at) where every batch must have
+            the same shape, as on TPUs. None means as many as the batch needs, a multiple of 8.
+    """
+
+    seed: int = 0
+    shuffle_buffer_size: int = 10_000
+    cycle_length: int | None = None
+    block_length: int = 1
+    sharding: bool = True
+    deterministic: bool | None = None
+    prefetch_buffer_size: int | None = None
+    ram_budget_gb: int | None = None
+    autotune_algorithm: str | None = None
+    num_threads: int | None = None
+    max_num_instances: int | None = None
+
+
+class InputReader:
+    """Batches of a source: a stream without end to train on, or every example once.
+
+    Args:
+        source: Where examples come from.
+        parser: What becomes of each.
+        is_training: Which of the two streams.
+        global_batch_size: Examples of one step over all replicas.
+        num_examples: Reads only the first so many. None means all.
+        options: How to read.
+    """
+
+    def __init__(
+        self,
+        source: source_lib.Source,
+        parser: parser_lib.Parser,
+        *,
+        is_training: bool,
+        global_batch_size: int,
+        num_examples: int | None = None,
+        options: ReaderOptions | None = None,
+    ) -> None:
+        if global_batch_size < 1:
+            raise errors.UsageError(
+                where='global_batch_size', expected='1 or more', received=str(global_batch_size)
+            )
+        self._source = source
+        self._parser = parser
+        self._is_training = is_training
+        self._global_batch_size = global_batch_size
+        self._num_examples = source.info.num_examples if num_examples is None else num_examples
+        self._options = options or ReaderOptions()
+        data_errors.remember_source(source)
+
+    @property
+    def num_batches(self) -> int:
+        """Global batches of one pass; the last one is padded."""
+        return -(-self._num_examples // self._global_batch_size)
+
+    def read(
+        self, input_context: tf.distribute.InputContext | None = None, *, first_batch: int = 0
+    ) -> tf.data.Dataset:
+        """The batches from global batch `first_batch` on.
+
+        Args:
+            input_context: Which worker asks. None means the only one.
+            first_batch: Number of the first global batch; as if those before it had been read.
+
+        Returns:
+            Dataset of (images, labels), each batch of the size of one replica, always full. In
+            evaluation labels has 'is_valid', bool [batch]: False marks padding.
+        """
+        batch_size = self._get_replica_batch_size(input_context)
+        dataset = self._source.make_examples(self._make_order(input_context, first_batch))
+        dataset = dataset.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = self._batch(dataset, batch_size)
+        size = self._options.prefetch_buffer_size
+        dataset = dataset.prefetch(tf.data.AUTOTUNE if size is None else size)
+        return dataset.with_options(self._make_tf_options())
+
+    def _get_replica_batch_size(self, context: tf.distribute.InputContext | None) -> int:
+        num_replicas = context.num_replicas_in_sync if context else 1
+        if self._global_batch_size % num_replicas:
+            raise errors.UsageError(
+                where='global_batch_size',
+                expected=f'a multiple of the number of replicas ({num_replicas})',
+                received=str(self._global_batch_size),
+            )
+        return self._global_batch_size // num_replicas
+
+    def _make_order(
+        self, context: tf.distribute.InputContext | None, first_batch: int
+    ) -> source_lib.Order:
+        shares = context is not None and self._options.sharding
+        return source_lib.Order(
+            num_examples=self._num_examples,
+            is_training=self._is_training,
+            num_positions=self.num_batches * self._global_batch_size,
+            seed=self._options.seed,
+            first_position=first_batch * self._global_batch_size,
+            worker=context.input_pipeline_id if shares else 0,
+            num_workers=context.num_input_pipelines if shares else 1,
+            shuffle_buffer_size=self._options.shuffle_buffer_size,
+            cycle_length=self._options.cycle_length,
+            block_length=self._options.block_length,
+        )
+
+    def _parse(self, example: Mapping[str, tf.Tensor]) -> tuple[Any, Any]:
+        record = self._source.decode(example)
+        if not self._is_training:
+            is_valid = example['is_valid']
+            image, labels = self._parser.parse_fn(False)(_hide_unless(is_valid, record))
+            return image, {**labels, 'is_valid': is_valid}
+        key = randomness.make_key(
+            self._options.seed, epoch=example['epoch'], index=example['index']
+        )
+        return self._parser.parse_fn(True)(record, key)
+
+    def _batch(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        padding = self._parser.padding_values
+        if not padding:
+            return dataset.batch(batch_size, drop_remainder=True)
+        image_spec, label_spec = dataset.element_spec
+        values = {
+            name: tf.nest.map_structure(lambda s, v=padding.get(name, 0): _make_value(s, v), spec)
+            for name, spec in label_spec.items()
+        }
+        dataset = dataset.padded_batch(
+            batch_size, padding_values=(_make_value(image_spec, 0), values), drop_remainder=True
+        )
+        return dataset.map(lambda images, labels: (images, self._fix_lengths(labels, padding)))
+
+    def _fix_lengths(
+        self, labels: dict[str, tf.Tensor], padding: Mapping[str, float]
+    ) -> dict[str, tf.Tensor]:
+        """Pads labels of varying length to a multiple of 8, or to the fixed length."""
+        fixed = self._options.max_num_instances
+        padded = {
+            name: _pad_second(labels[name], value, fixed) for name, value in padding.items()
+        }
+        return {**labels, **padded}
+
+    def _make_tf_options(self) -> tf.data.Options:
+        options = tf.data.Options()
+        chosen = self._options
+        options.deterministic = chosen.deterministic is not False
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.OFF  # each worker already reads its own share
+        )
+        if chosen.ram_budget_gb is not None:
+            options.autotune.ram_budget = chosen.ram_budget_gb << 30
+        if chosen.autotune_algorithm is not None:
+            options.autotune.autotune_algorithm = getattr(
+                tf.data.experimental.AutotuneAlgorithm, chosen.autotune_algorithm
+            )
+        if chosen.num_threads is not None:
+            options.threading.private_threadpool_size = chosen.num_threads
+        return options
+
+
+def _hide_unless(is_valid: tf.Tensor, record: source_lib.Tensors) -> source_lib.Tensors:
+    """The record, or one without objects and with the id -1, so that padding counts nowhere."""
+    hidden = dict(record)
+    for name, value in record.items():
+        if name.startswith('groundtruth_'):
+            hidden[name] = value[: tf.where(is_valid, tf.shape(value)[0], 0)]
+    hidden['source_id'] = tf.where(is_valid, record['source_id'], -1)
+    return hidden
+
+
+def _make_value(spec: tf.TensorSpec, value: float) -> tf.Tensor:
+    return tf.zeros([], spec.dtype) if not value else tf.constant(value, spec.dtype)
+
+
+def _pad_second(values: tf.Tensor, constant: float, length: int | None) -> tf.Tensor:
+    """Pads [batch, n, ...] to [batch, length, ...]; None: to the next multiple of 8, 8 at least."""
+    current = tf.shape(values)[1]
+    if length is None:
+        wanted = tf.maximum(1, -(-current // _LENGTH_MULTIPLE)) * _LENGTH_MULTIPLE
+    else:
+        wanted = tf.constant(length)
+        values = values[:, :length]
+    num_missing = tf.maximum(0, wanted - tf.shape(values)[1])
+    paddings = [[0, 0], [0, num_missing]] + [[0, 0]] * (values.shape.rank - 2)
+    padded = tf.pad(values, paddings, constant_values=tf.cast(constant, values.dtype))
+    padded.set_shape([values.shape[0], length, *values.shape[2:]])
+    return padded

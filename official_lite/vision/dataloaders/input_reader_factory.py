@@ -1,0 +1,97 @@
+"""From the data config of a task to its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from official_lite import errors
+from official_lite.core.data_info import check_classes, check_has_boxes, check_not_empty
+from official_lite.vision.dataloaders import input_reader, retinanet_input, sources
+
+__all__ = ['build_reader_options', 'build_retinanet_reader']
+
+
+def build_retinanet_reader(
+    data_config: Any,
+    *,
+    output_size: Sequence[int],
+    max_level: int,
+    num_classes: int | None = None,
+    seed: int = 0,
+    num_threads: int | None = None,
+    has_static_shapes: bool = False,
+    where: str = 'data',
+) -> input_reader.InputReader:
+    """The reader of a RetinaNet's training or validation data.
+
+    Args:
+        data_config: A `configs.retinanet.DataConfig`.
+        output_size: (height, width) of the network input, before padding.
+        max_level: Coarsest level of the feature pyramid.
+        num_classes: Of the model, background included; labels must be below it. None: not checked.
+        seed: The run's seed, where the data config has none.
+        num_threads: Threads of the pipeline. None means the shared pool.
+        has_static_shapes: Whether boxes are padded to `max_num_instances` in every batch.
+        where: The config's path in the experiment, for messages.
+
+    Raises:
+        UsageError: The config asks for what is not there.
+        DataError: The data is empty, has no boxes to train on, or labels out of range.
+    """
+    source = sources.build_source(data_config, where=where)
+    info = source.info
+    check_not_empty(info)
+    is_training = bool(data_config.is_training)
+    if is_training:
+        check_has_boxes(info)
+    if num_classes is not None:
+        check_classes(info, num_classes)
+    num_examples = data_config.num_examples
+    if num_examples is not None and num_examples > info.num_examples:
+        raise errors.UsageError(
+            where=f'{where}.num_examples',
+            expected=f'at most the {info.num_examples} examples of {info.origin}',
+            received=str(num_examples),
+        )
+    parser = retinanet_input.build_parser(
+        output_size,
+        max_level=max_level,
+        parser_config=data_config.parser,
+        max_boxes_per_image=0 if is_training else info.max_boxes_per_image,
+        where=f'{where}.parser',
+    )
+    fixed = data_config.parser.max_num_instances if has_static_shapes else None
+    return input_reader.InputReader(
+        source,
+        parser,
+        is_training=is_training,
+        global_batch_size=data_config.global_batch_size,
+        num_examples=num_examples,
+        options=build_reader_options(
+            data_config, seed=seed, num_threads=num_threads, max_num_instances=fixed
+        ),
+    )
+
+
+def build_reader_options(
+    data_config: Any,
+    *,
+    seed: int = 0,
+    num_threads: int | None = None,
+    max_num_instances: int | None = None,
+) -> input_reader.ReaderOptions:
+    """What a data config says about reading."""
+    return input_reader.ReaderOptions(
+        seed=seed if data_config.seed is None else data_config.seed,
+        shuffle_buffer_size=data_config.shuffle_buffer_size,
+        cycle_length=data_config.cycle_length,
+        block_length=data_config.block_length,
+        sharding=data_config.sharding,
+        deterministic=data_config.deterministic,
+        prefetch_buffer_size=data_config.prefetch_buffer_size,
+        ram_budget_gb=data_config.ram_budget,
+        autotune_algorithm=data_config.autotune_algorithm,
+        num_threads=num_threads,
+        max_num_instances=max_num_instances,
+    )

@@ -1,0 +1,259 @@
+"""Parser of RetinaNet: records to network inputs and padded boxes.
+
+Images stay uint8: the model normalises them on the device. Anchors are labelled there too, on the
+batch. So what leaves this parser is small, and the labels are the same for every anchor setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.vision.dataloaders import parser
+from official_lite.vision.ops import box_ops, preprocess_ops
+
+__all__ = ['PADDING', 'Parser', 'build_parser']
+
+# Boxes, classes and areas that are not there.
+PADDING = -1
+
+# The mean colour, because Model Garden pads with 0 after normalising.
+_FILL_COLOUR = tuple(round(c) for c in preprocess_ops.MEAN_RGB)
+
+Labels = dict[str, Any]
+
+
+class Parser(parser.Parser):
+    """Resizes, augments and pads.
+
+    Args:
+        output_size: (height, width) of the rectangle that images are resized into, pixels.
+        max_level: Coarsest level of the feature pyramid; the network input is padded to multiples
+            of 2^max_level.
+        aug_rand_hflip: Whether to mirror half of the training images.
+        aug_rand_jpeg: (lowest quality, highest quality, probability) of recompressing a training
+            image. None means never.
+        aug_scale_min: Smallest scale of training images, relative to `output_size`.
+        aug_scale_max: Largest scale.
+        skip_crowd_during_training: Whether boxes of crowds are left out of training.
+        max_num_instances: Number of boxes of an image to which evaluation data is padded.
+        pad: Whether to pad to multiples of 2^max_level. If not, `output_size` must be one.
+        keep_aspect_ratio: Whether height and width are scaled alike.
+    """
+
+    def __init__(
+        self,
+        output_size: Sequence[int],
+        max_level: int,
+        *,
+        aug_rand_hflip: bool = False,
+        aug_rand_jpeg: tuple[int, int, float] | None = None,
+        aug_scale_min: float = 1.0,
+        aug_scale_max: float = 1.0,
+        skip_crowd_during_training: bool = True,
+        max_num_instances: int = 100,
+        pad: bool = True,
+        keep_aspect_ratio: bool = True,
+    ) -> None:
+        self._output_size = [int(length) for length in output_size]
+        self._padded_size = (
+            preprocess_ops.compute_padded_size(self._output_size, 2**max_level)
+            if pad
+            else self._output_size
+        )
+        self._aug_rand_hflip = aug_rand_hflip
+        self._aug_rand_jpeg = aug_rand_jpeg
+        self._aug_scale_min = aug_scale_min
+        self._aug_scale_max = aug_scale_max
+        self._skip_crowd_during_training = skip_crowd_during_training
+        self._max_num_instances = max_num_instances
+        self._keep_aspect_ratio = keep_aspect_ratio
+
+    @property
+    def padding_values(self) -> Mapping[str, float]:
+        return {'boxes': PADDING, 'classes': PADDING}
+
+    def _parse_train_data(
+        self, data: parser.Record, key: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Labels]:
+        """One training example.
+
+        Args:
+            data: A record (see `source.Source.decode`).
+            key: int32 [2] that decides all that is random. None means TensorFlow's global seed.
+
+        Returns:
+            uint8 [height, width, 3] and {'image_info': float32 [4, 2], 'boxes': float32 [n, 4] yxyx
+            in pixels of the network input, 'classes': int32 [n]}.
+        """
+        image, boxes = data['image'], data['groundtruth_boxes']
+        classes = data['groundtruth_classes']
+        if self._skip_crowd_during_training:
+            keep = tf.logical_not(data['groundtruth_is_crowd'])
+            boxes, classes = tf.boolean_mask(boxes, keep), tf.boolean_mask(classes, keep)
+        if self._aug_rand_jpeg is not None:
+            image = preprocess_ops.random_jpeg_quality(image, *self._aug_rand_jpeg, seed=key)
+        if self._aug_rand_hflip:
+            image, boxes, _ = preprocess_ops.random_horizontal_flip(image, boxes, seed=key)
+        return self._resize(
+            image, boxes, classes, (self._aug_scale_min, self._aug_scale_max), key
+        )
+
+    def _parse_eval_data(self, data: parser.Record) -> tuple[tf.Tensor, Labels]:
+        """One example to evaluate on.
+
+        Returns:
+            As `_parse_train_data`, and 'groundtruths' in labels: 'source_id', 'height', 'width'
+            int64 []; 'num_detections' int32 []; 'image_info' float32 [4, 2]; 'boxes' float32 [m, 4]
+            yxyx in pixels of the original image; 'classes' int64 [m]; 'areas' float32 [m], square
+            pixels; 'is_crowds' int32 [m]; m is `max_num_instances`. Raises inside tf.data if an
+            image has more boxes.
+        """
+        image, classes = data['image'], data['groundtruth_classes']
+        image, labels = self._resize(image, data['groundtruth_boxes'], classes, (1.0, 1.0), None)
+        image_size = tf.cast(tf.shape(data['image'])[:2], tf.float32)
+        labels['groundtruths'] = {
+            'source_id': _to_number(data['source_id']),
+            'height': data['height'],
+            'width': data['width'],
+            'num_detections': tf.shape(classes)[0],
+            'image_info': labels['image_info'],
+            'boxes': self._pad(box_ops.denormalize_boxes(data['groundtruth_boxes'], image_size)),
+            'classes': self._pad(classes),
+            'areas': self._pad(data['groundtruth_area']),
+            'is_crowds': self._pad(tf.cast(data['groundtruth_is_crowd'], tf.int32), 0),
+        }
+        return image, labels
+
+    def _resize(
+        self,
+        image: tf.Tensor,
+        boxes: tf.Tensor,
+        classes: tf.Tensor,
+        scales: tuple[float, float],
+        key: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, Labels]:
+        image_size = tf.cast(tf.shape(image)[:2], tf.float32)
+        resized, image_info = preprocess_ops.resize_and_crop_image(
+            image,
+            self._output_size,
+            padded_size=None,
+            aug_scale_min=scales[0],
+            aug_scale_max=scales[1],
+            seed=key,
+            keep_aspect_ratio=self._keep_aspect_ratio,
+        )
+        boxes = preprocess_ops.resize_and_crop_boxes(
+            box_ops.denormalize_boxes(boxes, image_size),
+            image_info[2],
+            image_info[1],
+            image_info[3],
+        )
+        kept = box_ops.get_non_empty_box_indices(boxes)
+        labels = {
+            'image_info': image_info,
+            'boxes': tf.gather(boxes, kept),
+            'classes': tf.cast(tf.gather(classes, kept), tf.int32),
+        }
+        return _pad_with_mean_colour(_to_uint8(resized), self._padded_size), labels
+
+    def _pad(self, values: tf.Tensor, constant: int = PADDING) -> tf.Tensor:
+        """Pads the first dimension to `max_num_instances`; nothing may be lost."""
+        num_missing = self._max_num_instances - tf.shape(values)[0]
+        paddings = [[0, num_missing]] + [[0, 0]] * (values.shape.rank - 1)
+        padded = tf.pad(values, paddings, constant_values=tf.cast(constant, values.dtype))
+        padded.set_shape([self._max_num_instances, *values.shape[1:]])
+        return padded
+
+
+def _to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Rounds a float image in [0, 255]."""
+    return tf.cast(image + 0.5, tf.uint8)
+
+
+def _pad_with_mean_colour(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
+    """Pads a uint8 image at the bottom and right; [*size, 3]."""
+    fill = tf.constant(_FILL_COLOUR, tf.uint8)
+    # tf.pad takes one value for all channels, so the fill is 0 for the while; uint8 wraps around.
+    padded = tf.image.pad_to_bounding_box(image - fill, 0, 0, size[0], size[1]) + fill
+    return tf.ensure_shape(padded, [*size, 3])
+
+
+def _to_number(source_id: tf.Tensor) -> tf.Tensor:
+    """int64 of an id that may be a string; a string that is no number becomes its hash."""
+    if source_id.dtype != tf.string:
+        return tf.cast(source_id, tf.int64)
+    is_number = tf.strings.regex_full_match(source_id, r'[+-]?[0-9]{1,18}')
+    number = tf.strings.to_number(tf.where(is_number, source_id, '0'), tf.int64)
+    return tf.where(is_number, number, tf.strings.to_hash_bucket_fast(source_id, 1 << 53))
+
+
+def build_parser(
+    output_size: Sequence[int],
+    *,
+    max_level: int,
+    parser_config: Any,
+    max_boxes_per_image: int = 0,
+    where: str = 'parser',
+) -> Parser:
+    """The parser of a `configs.retinanet.Parser`.
+
+    Args:
+        output_size: (height, width) of the network input.
+        max_level: Coarsest level of the feature pyramid.
+        parser_config: The config.
+        max_boxes_per_image: Of the data. Evaluation data is padded to that many boxes where they
+            are more than the config's `max_num_instances`, so that none is lost.
+        where: Its path in the experiment, for messages.
+
+    Raises:
+        UsageError: A field asks for what is not there.
+    """
+    config = parser_config
+    _refuse_unsupported(config, where)
+    size = [int(length) for length in output_size[:2]]
+    stride = 2**max_level
+    if not config.pad and any(length % stride for length in size):
+        raise errors.UsageError(
+            where=f'{where}.pad',
+            expected=f'true, or an input size of multiples of 2^max_level = {stride}',
+            received=f'false with the input size {size}',
+        )
+    jpeg = config.aug_rand_jpeg
+    return Parser(
+        size,
+        max_level,
+        aug_rand_hflip=config.aug_rand_hflip,
+        aug_rand_jpeg=jpeg and (jpeg.min_quality, jpeg.max_quality, jpeg.prob_to_apply),
+        aug_scale_min=config.aug_scale_min,
+        aug_scale_max=config.aug_scale_max,
+        skip_crowd_during_training=config.skip_crowd_during_training,
+        max_num_instances=max(config.max_num_instances, max_boxes_per_image),
+        pad=config.pad,
+        keep_aspect_ratio=config.keep_aspect_ratio,
+    )
+
+
+def _refuse_unsupported(config: Any, where: str) -> None:
+    if config.num_channels != 3:
+        raise errors.UsageError(
+            where=f'{where}.num_channels',
+            expected='3 (grey images become RGB)',
+            received=str(config.num_channels),
+        )
+    if config.aug_type is not None and config.aug_type.type is not None:
+        raise errors.UsageError(
+            where=f'{where}.aug_type.type',
+            expected='null, because augmentation policies are not there yet',
+            received=repr(config.aug_type.type),
+            hint='use aug_rand_hflip, aug_scale_min, aug_scale_max and aug_rand_jpeg',
+        )
+    if config.aug_policy is not None:
+        raise errors.UsageError(
+            where=f'{where}.aug_policy',
+            expected='null: it is an older name of aug_type, and does nothing',
+            received=repr(config.aug_policy),
+        )

@@ -1,0 +1,143 @@
+"""A source whose annotations are in memory, with images in memory or in files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from official_lite.core.data_info import DataInfo
+from official_lite.vision.dataloaders import source as source_lib
+
+__all__ = ['AnnotationTable', 'TableSource', 'count_per_class']
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotationTable:
+    """The boxes of all images, image after image.
+
+    Attributes:
+        splits: int64 [num_images + 1]: image i has the boxes splits[i] to splits[i + 1].
+        boxes: float32 [num_boxes, 4], yxyx normalised by the image's size.
+        labels: int64 [num_boxes], from 1.
+        is_crowd: bool [num_boxes].
+        areas: float32 [num_boxes], square pixels.
+        heights_px, widths_px: int64 [num_images].
+        source_ids: int64 [num_images].
+    """
+
+    splits: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    is_crowd: np.ndarray
+    areas: np.ndarray
+    heights_px: np.ndarray
+    widths_px: np.ndarray
+    source_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source_ids)
+
+    def select(self, keep: np.ndarray) -> AnnotationTable:
+        """The table of the images whose numbers are in `keep`, int64 [n]."""
+        counts = np.diff(self.splits)
+        rows = np.concatenate(
+            [np.arange(self.splits[i], self.splits[i + 1]) for i in keep] or [np.zeros(0, int)]
+        ).astype(np.int64)
+        return AnnotationTable(
+            splits=np.concatenate([[0], np.cumsum(counts[keep])]).astype(np.int64),
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            is_crowd=self.is_crowd[rows],
+            areas=self.areas[rows],
+            heights_px=self.heights_px[keep],
+            widths_px=self.widths_px[keep],
+            source_ids=self.source_ids[keep],
+        )
+
+
+def count_per_class(labels: np.ndarray, num_labels: int) -> tuple[int, ...]:
+    """How often the labels 1 to `num_labels` occur."""
+    return tuple(int(n) for n in np.bincount(labels, minlength=num_labels + 1)[1 : num_labels + 1])
+
+
+class TableSource(source_lib.IndexedSource):
+    """Examples of an `AnnotationTable`.
+
+    Args:
+        table: The annotations.
+        images: The encoded image of every example, or the path of its file.
+        info: Counts and classes.
+        names: What to call each example in messages. None means their paths.
+        is_in_memory: Whether `images` are the encoded images themselves.
+    """
+
+    def __init__(
+        self,
+        table: AnnotationTable,
+        images: Sequence[bytes] | Sequence[str],
+        info: DataInfo,
+        *,
+        names: Sequence[str] | None = None,
+        is_in_memory: bool = False,
+    ) -> None:
+        self._table = table
+        self._images = images
+        self._info = info
+        self._names = names
+        self._is_in_memory = is_in_memory
+        self._tensors: source_lib.Tensors | None = None
+
+    @property
+    def info(self) -> DataInfo:
+        return self._info
+
+    @property
+    def table(self) -> AnnotationTable:
+        """The annotations."""
+        return self._table
+
+    def load_images(self) -> TableSource:
+        """The same source with its image files read into memory."""
+        if self._is_in_memory:
+            return self
+        images = [self.read_image(i) for i in range(len(self._table))]
+        names = [self.describe(i) for i in range(len(self._table))]
+        return TableSource(self._table, images, self._info, names=names, is_in_memory=True)
+
+    def make_examples(self, order: source_lib.Order) -> tf.data.Dataset:
+        # Outside of any graph, so that the functions of the pipeline capture these, not copy them.
+        with tf.init_scope():
+            fields = {f.name: getattr(self._table, f.name) for f in dataclasses.fields(self._table)}
+            self._tensors = {name: tf.constant(value) for name, value in fields.items()}
+            self._tensors['images'] = tf.constant(list(self._images), tf.string)
+        return super().make_examples(order)
+
+    def decode(self, example: Mapping[str, tf.Tensor]) -> source_lib.Tensors:
+        assert self._tensors is not None, 'make_examples comes first'
+        tensors, index = self._tensors, example['index']
+        image_bytes = tensors['images'][index]
+        if not self._is_in_memory:
+            image_bytes = tf.io.read_file(image_bytes)
+        rows = slice(tensors['splits'][index], tensors['splits'][index + 1])
+        return {
+            'image': source_lib.decode_image(image_bytes),
+            'source_id': tensors['source_ids'][index],
+            'height': tensors['heights_px'][index],
+            'width': tensors['widths_px'][index],
+            'groundtruth_boxes': tensors['boxes'][rows],
+            'groundtruth_classes': tensors['labels'][rows],
+            'groundtruth_is_crowd': tensors['is_crowd'][rows],
+            'groundtruth_area': tensors['areas'][rows],
+        }
+
+    def describe(self, index: int) -> str:
+        if self._names is not None:
+            return self._names[index]
+        return str(self._images[index])
+
+    def read_image(self, index: int) -> bytes:
+        image = self._images[index]
+        return image if isinstance(image, bytes) else tf.io.read_file(image).numpy()
