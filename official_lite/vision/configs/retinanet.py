@@ -167,10 +167,10 @@ class Anchor(hyperparams.Config):
 
 @dataclasses.dataclass
 class Losses(hyperparams.Config):
-    """What training minimises: `loss_weight * (focal + box_loss_weight * huber) + l2`.
+    """What training minimises: `loss_weight * (focal + box_loss_weight * huber + l2)`.
 
     Attributes:
-        loss_weight: Factor on the loss of classes and boxes together.
+        loss_weight: Factor on everything, the l2 regularization too.
         focal_loss_alpha: Weight of objects against background, 0 to 1.
         focal_loss_gamma: How much easy anchors are played down. 0 is plain cross entropy.
         huber_loss_delta: Error, in box codes, from which the box loss grows in a straight line.
