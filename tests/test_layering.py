@@ -19,7 +19,6 @@ PACKAGE = 'official_lite'
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         'names and errors',
-        # Packages whose `__init__` imports on use only.
         # Packages here import on use only.
         ('!', '_lazy', 'errors', 'manifest', 'core!', 'modeling!', 'vision!', 'common!'),
     ),
