@@ -5,6 +5,7 @@ extrapolates there: a cosine with an offset of half its length begins at half it
 scalar tensor or variable of any integer type) to a scalar float32 tensor.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Union
@@ -352,7 +353,7 @@ def _steps_since(step: Any, offset: int) -> tf.Tensor:
 
 
 def _check_increasing(schedule: str, boundaries: Sequence[int]) -> None:
-    if any(b <= a for a, b in zip(boundaries, boundaries[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(boundaries)):
         raise ValueError(
             f'{schedule} learning rate: expected strictly increasing boundaries; received {list(boundaries)}'
         )

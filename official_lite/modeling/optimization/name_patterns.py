@@ -6,6 +6,8 @@ from typing import Optional, Union
 
 from official_lite import errors
 
+Patterns = Union[str, Sequence[str], None]
+
 
 class PatternError(errors.UsageError, ValueError):
     """A name pattern that is no regular expression, or that matches no variable."""
@@ -18,7 +20,7 @@ class NamePatterns:
     `.*(kernel|weight):0$` matches `head/dense/kernel`.
     """
 
-    def __init__(self, field: str, patterns: Union[str, Sequence[str], None]) -> None:
+    def __init__(self, field: str, patterns: Patterns) -> None:
         """Makes the list.
 
         Args:
@@ -51,16 +53,54 @@ class NamePatterns:
             )
 
 
-def is_decayed(key: str, include: NamePatterns, exclude: NamePatterns) -> bool:
-    """The weight-decay rule: with `include`, exactly what it matches; otherwise all that `exclude` does not match.
+class WeightDecayRule:
+    """Which variables decay: with `include`, exactly what it matches; otherwise all that `exclude` does not match.
 
-    As in Model Garden, `include` wins where both match. Unlike there, a variable that matches neither is not decayed when `include`
-    is given.
+    As in Model Garden, `include` wins where both match. Unlike there, what neither matches is not decayed when `include` is given.
     """
-    return include.match(key) if include else not exclude.match(key)
+
+    def __init__(self, include: Patterns, exclude: Patterns) -> None:
+        self._include = NamePatterns('include_in_weight_decay', include)
+        self._exclude = NamePatterns('exclude_from_weight_decay', exclude)
+
+    def check_used(self, keys: Iterable[str]) -> None:
+        """Raises PatternError if one of the lists matches none of `keys`."""
+        keys = list(keys)
+        self._include.check_used(keys)
+        self._exclude.check_used(keys)
+
+    def applies_to(self, key: str) -> bool:
+        """Whether the variable with this key decays."""
+        return self._include.match(key) if self._include else not self._exclude.match(key)
 
 
-def as_list(patterns: Union[str, Sequence[str], None]) -> Optional[list[str]]:
+class Exclusions:
+    """What LAMB and LARS leave out; without patterns of its own, adaptation leaves out what weight decay does."""
+
+    def __init__(self, from_decay: Patterns, from_adaptation: Patterns) -> None:
+        self._decay = NamePatterns('exclude_from_weight_decay', from_decay)
+        self._adaptation = NamePatterns('exclude_from_layer_adaptation', from_adaptation)
+
+    def check_used(self, keys: Iterable[str]) -> None:
+        """Raises PatternError if one of the lists matches none of `keys`."""
+        keys = list(keys)
+        self._decay.check_used(keys)
+        self._adaptation.check_used(keys)
+
+    def has_decay(self, key: str) -> bool:
+        """Whether the variable with this key decays."""
+        return not self._decay.match(key)
+
+    def has_adaptation(self, key: str) -> bool:
+        """Whether the step of the variable with this key adapts to its norm."""
+        return not (self._adaptation or self._decay).match(key)
+
+    def get_config(self) -> dict[str, Optional[list[str]]]:
+        """The patterns, as arguments of an optimizer."""
+        return {p.field: p.patterns or None for p in (self._decay, self._adaptation)}
+
+
+def as_list(patterns: Patterns) -> Optional[list[str]]:
     """`patterns` as a list for `get_config`, or None."""
     if patterns is None:
         return None
@@ -71,9 +111,7 @@ def _compile(field: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as e:
-        raise PatternError(
-            f'{pattern!r} is not a regular expression ({e})', where=field
-        ) from e
+        raise PatternError(f'{pattern!r} is not a regular expression ({e})', where=field) from e
 
 
 def _examples(keys: list[str]) -> str:

@@ -42,6 +42,7 @@ class _State:
 
     keys: dict[int, str] = dataclasses.field(default_factory=dict)  # identity -> variable key
     key_variables: dict[str, Any] = dataclasses.field(default_factory=dict)
+    references: list[Any] = dataclasses.field(default_factory=list)
     slots: dict[str, dict[str, keras.Variable]] = dataclasses.field(default_factory=dict)
     accumulators: list[keras.Variable] = dataclasses.field(default_factory=list)
     compiled: dict[int, Callable[..., None]] = dataclasses.field(default_factory=dict)
@@ -141,27 +142,46 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         Args:
             keys: Variable key to variable, as `variable_keys` returns it. Patterns match these keys, and the slots go by them.
         """
-        self._check_not_built('set_variable_keys')
+        if self.state.slots:
+            raise RuntimeError(f'{self.name}: call set_variable_keys() before any slot is created')
         self.state.key_variables = dict(keys)
         self.state.keys = {keys_lib.identity(variable): key for key, variable in keys.items()}
 
     def variable_key(self, variable: Any) -> str:
-        """The key of a variable of the model; its own path where `set_variable_keys` does not have it."""
-        key = self.state.keys.get(keys_lib.identity(variable))
-        return key or getattr(variable, 'path', variable.name).removesuffix(':0')
+        """The key of a variable of the model.
+
+        Without `set_variable_keys` it is the variable's own path, with a number behind it if that is taken.
+
+        Raises:
+            ValueError: `set_variable_keys` was called without this variable.
+        """
+        identity = keys_lib.identity(variable)
+        if identity not in self.state.keys:
+            self.state.keys[identity] = self._fallback_key(variable)
+        return self.state.keys[identity]
+
+    def _fallback_key(self, variable: Any) -> str:
+        path = getattr(variable, 'path', variable.name).removesuffix(':0')
+        if self.state.key_variables:
+            raise ValueError(f'{self.name}: set_variable_keys() was called without {path}')
+        self.state.references.append(variable)  # An identity is only good while its owner lives.
+        taken, key, number = set(self.state.keys.values()), path, 0
+        while key in taken:
+            number += 1
+            key = f'{path}_{number}'
+        return key
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the slots for the trainable variables of the model, under the strategy of the optimizer.
 
         Raises:
             RuntimeError: the optimizer was made under another strategy.
-            ValueError: two of the variables have the same key.
+            ValueError: `set_variable_keys` was called without one of the variables.
         """
         if self.built:
             return
-        self._check_strategy()
+        self.check_strategy()
         variables = list(variables)
-        self._check_keys(variables)
         super().build(variables)
         if self._num_micro_steps > 1:
             self.state.accumulators = self.add_optimizer_variables(
@@ -259,11 +279,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
     # The step.
 
     def apply_gradients(
-        self,
-        grads_and_vars: Iterable[tuple[Any, Any]],
-        name: Optional[str] = None,
-        skip_gradients_aggregation: bool = False,
-        experimental_aggregate_gradients: bool = True,
+        self, grads_and_vars: Iterable[tuple[Any, Any]], name: Optional[str] = None, **kwargs: Any
     ) -> keras.Variable:
         """Does one step (see the top of this file).
 
@@ -271,8 +287,8 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
             grads_and_vars: Pairs of this replica's gradient (unscaled; None for a variable that the loss does not depend on) and
                 variable.
             name: Not used; for callers of TensorFlow's optimizers.
-            skip_gradients_aggregation: The gradients have been summed over the replicas already.
-            experimental_aggregate_gradients: The same the other way round, as in older code.
+            **kwargs: skip_gradients_aggregation=True, or experimental_aggregate_gradients=False, as older code has it: the
+                gradients have been summed over the replicas already.
 
         Returns:
             The number of updates so far.
@@ -282,15 +298,21 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
             RuntimeError: called outside of replica context.
         """
         del name
-        is_summed = skip_gradients_aggregation or not experimental_aggregate_gradients
-        self.apply_step(grads_and_vars, is_summed=is_summed)
+        self.apply_step(grads_and_vars, is_summed=is_summed(**kwargs))
         return self._iterations
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
         """Like `apply_gradients`, with gradients and variables apart; by default the variables of `build`."""
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        self.apply_step(zip(grads, variables, strict=True))
+        self.apply_step(self.pair_up(grads, trainable_variables))
 
+    def pair_up(self, grads: Sequence[Any], trainable_variables: Any) -> list[tuple[Any, Any]]:
+        """Pairs of gradient and variable; None stands for the variables of `build`."""
+        variables = (
+            self._trainable_variables if trainable_variables is None else trainable_variables
+        )
+        return list(zip(grads, variables, strict=True))
+
+    @tf.autograph.experimental.do_not_convert
     def apply_step(
         self, grads_and_vars: Iterable[tuple[Any, Any]], *, is_summed: bool = False
     ) -> Optional[tf.Tensor]:
@@ -317,13 +339,15 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         """Dense gradients in the dtype of their variables; builds the optimizer at its first use."""
         pairs = list(grads_and_vars)
         if not self.built:
-            self._build_lazily([variable for _, variable in pairs])
+            self.build_lazily(self, [variable for _, variable in pairs])
         self._check_variables_are_known([variable for _, variable in pairs])
         missing = [self.variable_key(v) for g, v in pairs if g is None]
         if len(missing) == len(pairs):
             raise ValueError(f'no variable has a gradient; received None for {missing}')
         if missing:
-            warnings.warn(f'no gradients for {missing}: the loss does not depend on them', stacklevel=4)
+            warnings.warn(
+                f'no gradients for {missing}: the loss does not depend on them', stacklevel=4
+            )
         variables = [(g, keys_lib.to_tf_variable(v)) for g, v in pairs if g is not None]
         return [(tf.cast(tf.convert_to_tensor(g), v.dtype), v) for g, v in variables]
 
@@ -427,9 +451,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
             factor = tf.cast(learning_rate, variable.dtype) * tf.cast(rate, variable.dtype)
             variable.assign_sub(variable * factor)
 
-    def variable_learning_rate(
-        self, variable: tf.Variable, learning_rate: tf.Tensor
-    ) -> tf.Tensor:
+    def variable_learning_rate(self, variable: tf.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
         """The learning rate for one variable; override for rates that differ between layers."""
         del variable
         return learning_rate
@@ -472,16 +494,22 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         return self.state.compiled.setdefault(index, tf.function(rule, jit_compile=True))
 
-    def _build_lazily(self, variables: list[Any]) -> None:
-        """Builds at the first `apply_gradients`, which may be inside of a `tf.function` and of `strategy.run`."""
+    def build_lazily(self, optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> None:
+        """Builds `optimizer` (this one or its wrapper) at its first step, perhaps in `tf.function` and `strategy.run`."""
 
         def build(strategy: tf.distribute.Strategy) -> None:
             with tf.init_scope(), strategy.scope():
-                self.build(variables)
+                optimizer.build(variables)
 
         tf.__internal__.distribute.interim.maybe_merge_call(build, self._distribution_strategy)
 
-    def _check_strategy(self) -> None:
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The strategy that the optimizer was made under."""
+        return self._distribution_strategy
+
+    def check_strategy(self) -> None:
+        """Raises RuntimeError under another strategy."""
         if tf.distribute.get_strategy() is not self._distribution_strategy:
             raise RuntimeError(
                 f'{self.name}: expected build() under the strategy of the constructor, '
@@ -489,16 +517,6 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
                 f'{type(tf.distribute.get_strategy()).__name__}; '
                 'do both under the same strategy.scope()'
             )
-
-    def _check_keys(self, variables: Sequence[Any]) -> None:
-        seen: set[str] = set()
-        for key in map(self.variable_key, variables):
-            if key in seen:
-                raise ValueError(
-                    f'{self.name}: two variables are called {key!r}; call '
-                    'set_variable_keys(variable_keys(items)) before build()'
-                )
-            seen.add(key)
 
     def _check_not_built(self, method: str) -> None:
         if self.built:
@@ -525,6 +543,13 @@ def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[Replicat
         return optimizer_cls
     namespace = {'__doc__': optimizer_cls.__doc__, '__module__': __name__}
     return type(optimizer_cls.__name__, (ReplicatedOptimizer, optimizer_cls), namespace)
+
+
+def is_summed(
+    skip_gradients_aggregation: bool = False, experimental_aggregate_gradients: bool = True
+) -> bool:
+    """Whether a caller of `apply_gradients` says that it has summed the gradients over the replicas."""
+    return skip_gradients_aggregation or not experimental_aggregate_gradients
 
 
 def _check_replica_context() -> None:

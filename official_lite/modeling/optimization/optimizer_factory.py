@@ -1,0 +1,270 @@
+"""From an OptimizationConfig to a learning rate and an optimizer."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional, Union
+
+import keras
+
+from official_lite import errors
+from official_lite.modeling.hyperparams import errors as config_errors
+from official_lite.modeling.optimization import (
+    ema_optimizer,
+    lamb,
+    lars,
+    legacy_adamw,
+    lr_schedule,
+    optimizers,
+    replicated_optimizer,
+)
+from official_lite.modeling.optimization.configs import optimization_config as opt_cfg
+
+# The classes of `use_legacy_optimizer=True` have the numbers of tf_keras.optimizers.legacy, the others those of Keras 3.
+SHARED_OPTIMIZERS: dict[str, Any] = {
+    'sgd': optimizers.SGD,
+    'sgd_experimental': optimizers.SGD,
+    'adam': optimizers.Adam,
+    'adam_experimental': optimizers.Adam,
+    'adamw': legacy_adamw.AdamWeightDecay,
+    'adamw_experimental': optimizers.AdamW,
+    'lamb': lamb.LAMB,
+    'lars': lars.LARS,
+    'adafactor_keras': optimizers.Adafactor,
+}
+LEGACY_OPTIMIZERS_CLS: dict[str, Any] = {
+    **SHARED_OPTIMIZERS,
+    'rmsprop': optimizers.RMSprop,
+    'adagrad': optimizers.Adagrad,
+}
+NEW_OPTIMIZERS_CLS: dict[str, Any] = {
+    **SHARED_OPTIMIZERS,
+    'rmsprop': replicated_optimizer.replicated(keras.optimizers.RMSprop),
+    'adagrad': replicated_optimizer.replicated(keras.optimizers.Adagrad),
+}
+
+LR_CLS: dict[str, Any] = {
+    'stepwise': lr_schedule.PiecewiseConstantDecayWithOffset,
+    'polynomial': lr_schedule.PolynomialDecayWithOffset,
+    'exponential': lr_schedule.ExponentialDecayWithOffset,
+    'cosine': lr_schedule.CosineDecayWithOffset,
+    'power': lr_schedule.DirectPowerDecay,
+    'power_linear': lr_schedule.PowerAndLinearDecay,
+    'power_with_offset': lr_schedule.PowerDecayWithOffset,
+    'step_cosine_with_offset': lr_schedule.StepCosineDecayWithOffset,
+}
+WARMUP_CLS: dict[str, Any] = {
+    'linear': lr_schedule.LinearWarmup,
+    'polynomial': lr_schedule.PolynomialWarmUp,
+}
+
+_CLIPPING = ('clipnorm', 'clipvalue', 'global_clipnorm')
+
+
+class OptimizationError(errors.UsageError, ValueError):
+    """An optimization config from which nothing can be built."""
+
+
+def register_optimizer_cls(
+    key: str, optimizer_config_cls: type, use_legacy_optimizer: bool = True
+) -> None:
+    """Makes an optimizer class available as `optimizer.type=key`.
+
+    Its config becomes a branch by `OptimizerConfig.register_branch(key, config)`; the config's fields are the arguments of the class.
+
+    Args:
+        key: Name of the type.
+        optimizer_config_cls: An optimizer class. A Keras optimizer that is not a `ReplicatedOptimizer` becomes one when it is built.
+        use_legacy_optimizer: Which of the two tables it goes into; both know it if the other has nothing of that name.
+
+    Raises:
+        ValueError: the table has this name already.
+    """
+    table, other = LEGACY_OPTIMIZERS_CLS, NEW_OPTIMIZERS_CLS
+    if not use_legacy_optimizer:
+        table, other = other, table
+    _register(key, optimizer_config_cls, table, 'the optimizers')
+    other.setdefault(key, optimizer_config_cls)
+
+
+def register_lr_cls(key: str, schedule_cls: Callable[..., Any]) -> None:
+    """Makes a schedule available as `learning_rate.type=key`; its config is `LrConfig.register_branch(key, config)`.
+
+    Raises:
+        ValueError: there is a schedule of this name.
+    """
+    _register(key, schedule_cls, LR_CLS, 'the learning rates')
+
+
+def register_warmup_cls(key: str, warmup_cls: Callable[..., Any]) -> None:
+    """Makes a warm-up available as `warmup.type=key`; its first argument is the rate after it.
+
+    Raises:
+        ValueError: there is a warm-up of this name.
+    """
+    _register(key, warmup_cls, WARMUP_CLS, 'the warm-ups')
+
+
+class OptimizerFactory:
+    """Builds a learning rate and an optimizer from an `OptimizationConfig`.
+
+    factory = OptimizerFactory(config)
+    with strategy.scope():
+        optimizer = factory.build_optimizer(factory.build_learning_rate())
+    """
+
+    def __init__(self, config: opt_cfg.OptimizationConfig) -> None:
+        """Looks at the config.
+
+        Args:
+            config: What to build. It is read when the methods are called.
+
+        Raises:
+            OptimizationError: the type of the optimizer or of the learning rate is not set.
+        """
+        self._config = config
+        _check_type(config.optimizer.type, 'optimizer', LEGACY_OPTIMIZERS_CLS)
+        _check_type(config.learning_rate.type, 'learning_rate', {'constant': None} | LR_CLS)
+
+    def build_learning_rate(self) -> Union[lr_schedule.Schedule, float]:
+        """Returns the schedule, warm-up included, or a float for a constant rate without warm-up.
+
+        Raises:
+            OptimizationError: a type is not known, a value that has no default is not set, or values do not fit.
+        """
+        config = self._config.learning_rate
+        if config.type == 'constant':
+            rate: Any = config.get().learning_rate
+        else:
+            rate = _build_branch(config, 'learning_rate', LR_CLS)
+        if self._config.warmup.type is None:
+            return rate
+        return _build_branch(self._config.warmup, 'warmup', WARMUP_CLS, rate)
+
+    def build_optimizer(
+        self,
+        lr: Union[lr_schedule.Schedule, float],
+        gradient_aggregator: Optional[replicated_optimizer.GradientsTransform] = None,
+        gradient_transformers: Optional[Sequence[replicated_optimizer.GradientsTransform]] = None,
+        postprocessor: Optional[Callable[[Any], Any]] = None,
+        use_legacy_optimizer: bool = True,
+    ) -> Any:
+        """Builds the optimizer, under the strategy in whose scope it is called.
+
+        Args:
+            lr: What `build_learning_rate` returned, or another rate.
+            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient, variable) to the same.
+            gradient_transformers: Applied in order to the summed list of (gradient, variable), before clipping.
+            postprocessor: Last of all, optimizer to optimizer.
+            use_legacy_optimizer: Whether rmsprop and adagrad have the numbers of TensorFlow's legacy optimizers, as in Model
+                Garden's recipes, or Keras 3's; they differ in the place of epsilon.
+
+        Returns:
+            A `ReplicatedOptimizer`, in an `ExponentialMovingAverage` if the config has `ema`.
+
+        Raises:
+            OptimizationError: the type is not known, or values do not fit.
+            TypeError: `postprocessor` returned something else than an optimizer.
+        """
+        table = LEGACY_OPTIMIZERS_CLS if use_legacy_optimizer else NEW_OPTIMIZERS_CLS
+        config = self._config.optimizer
+        cls = _get(table, config.type, 'optimizer.type')
+        kwargs = {
+            k: v for k, v in config.get().as_dict().items() if v is not None or k not in _CLIPPING
+        }
+        kwargs['learning_rate'] = lr if callable(lr) else float(lr)
+        if gradient_aggregator is not None:
+            kwargs['gradient_aggregator'] = gradient_aggregator
+        if gradient_transformers is not None:
+            kwargs['gradient_transformers'] = gradient_transformers
+        optimizer = _call(_replicated(cls), kwargs, f'optimizer.{config.type}')
+        if self._config.ema is not None:
+            optimizer = _call(
+                ema_optimizer.ExponentialMovingAverage,
+                {'optimizer': optimizer} | self._config.ema.as_dict(),
+                'ema',
+            )
+        if postprocessor is not None:
+            optimizer = postprocessor(optimizer)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                f'OptimizerFactory.build_optimizer: expected an optimizer from the postprocessor; received {optimizer!r}'
+            )
+        return optimizer
+
+
+def _replicated(cls: Any) -> Any:
+    """`cls` with our `apply_gradients`, if it is a Keras optimizer class."""
+    if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer):
+        return replicated_optimizer.replicated(cls)
+    return cls
+
+
+def _build_branch(config: Any, path: str, table: Mapping[str, Any], *args: Any) -> Any:
+    """Calls the class of the chosen branch with the branch's fields."""
+    cls = _get(table, config.type, f'{path}.type')
+    path = f'{path}.{config.type}'
+    kwargs = _without_epochs(config.get().as_dict(), path)
+    _check_set(cls, kwargs, path)
+    return _call(cls, kwargs, path, *args)
+
+
+def _without_epochs(kwargs: dict[str, Any], path: str) -> dict[str, Any]:
+    """Leaves out `*_epochs`: they have become steps when the data was known."""
+    for name in [name for name in kwargs if name.endswith('epochs')]:
+        steps = name.removesuffix('_epochs')
+        steps = steps if steps in kwargs else f'{steps}_steps'
+        if kwargs.pop(name) is not None and kwargs.get(steps) is None:
+            raise OptimizationError(
+                f'{steps} is not known yet',
+                where=f'{path}.{name}',
+                expected='a resolved config',
+                hint='call train_lib.resolve(config), which looks at the data',
+            )
+    return kwargs
+
+
+def _check_set(cls: Any, kwargs: dict[str, Any], path: str) -> None:
+    """Raises for values that are None where the class has no default; drops other Nones."""
+    parameters = inspect.signature(cls).parameters
+    for name in [name for name, value in kwargs.items() if value is None]:
+        parameter = parameters.get(name)
+        if parameter is None or parameter.default is not inspect.Parameter.empty:
+            del kwargs[name]
+            continue
+        raise OptimizationError('is not set', where=f'{path}.{name}', expected='a value')
+
+
+def _call(cls: Callable[..., Any], kwargs: dict[str, Any], path: str, *args: Any) -> Any:
+    try:
+        return cls(*args, **kwargs)
+    except errors.OfficialLiteError:
+        raise
+    except (TypeError, ValueError) as e:
+        raise OptimizationError(str(e), where=path) from e
+
+
+def _check_type(name: Optional[str], path: str, table: Mapping[str, Any]) -> None:
+    if name is None:
+        raise OptimizationError(
+            f'{path.replace("_", " ").capitalize()} type must be specified',
+            where=f'{path}.type',
+            expected=f'one of {", ".join(sorted(table))}',
+        )
+
+
+def _get(table: Mapping[str, Any], name: str, path: str) -> Any:
+    if name in table:
+        return table[name]
+    nearest = config_errors.find_nearest(name, table)
+    raise OptimizationError(
+        f'there is no {name!r}',
+        where=path,
+        expected=f'one of {", ".join(sorted(table))}',
+        hint=f'did you mean {nearest!r}?' if nearest else '',
+    )
+
+
+def _register(key: str, cls: Any, table: dict[str, Any], what: str) -> None:
+    if key in table:
+        raise ValueError(f'{key} already registered in {what}, as {table[key].__name__}')
+    table[key] = cls

@@ -1,0 +1,95 @@
+"""Update rules that Keras 3 lacks, or has with other numbers than TensorFlow's legacy optimizers.
+
+Every class takes the arguments of `ReplicatedOptimizer` too. w is a variable, g its gradient, t the number of the update from 1.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from official_lite.modeling.optimization import replicated_optimizer
+
+ReplicatedOptimizer = replicated_optimizer.ReplicatedOptimizer
+
+Adam = replicated_optimizer.replicated(keras.optimizers.Adam)
+AdamW = replicated_optimizer.replicated(keras.optimizers.AdamW)
+
+
+class SGD(ReplicatedOptimizer, keras.optimizers.SGD):
+    """Gradient descent with momentum: v = momentum * v - lr * g; w += v (Nesterov: w += momentum * v - lr * g)."""
+
+    def __init__(
+        self, learning_rate: Any = 0.01, *args: Any, decay: float = 0.0, **kwargs: Any
+    ) -> None:
+        """Makes the optimizer.
+
+        Args:
+            learning_rate: Rate or schedule.
+            *args: Arguments of `keras.optimizers.SGD`.
+            decay: The rate is divided by 1 + decay * number of updates so far.
+            **kwargs: Arguments of `keras.optimizers.SGD` and `ReplicatedOptimizer`.
+        """
+        super().__init__(learning_rate, *args, **kwargs)
+        self._decay = decay
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = super()._get_current_learning_rate()
+        if not self._decay:
+            return rate
+        iterations = tf.cast(tf.convert_to_tensor(self._iterations), tf.float32)
+        return tf.convert_to_tensor(rate) / (1.0 + self._decay * iterations)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {'decay': self._decay}
+
+
+class RMSprop(ReplicatedOptimizer, keras.optimizers.RMSprop):
+    """RMSProp with the legacy place of epsilon.
+
+    r = rho * r + (1 - rho) * g^2; if centered, a = rho * a + (1 - rho) * g and d = r - a^2, else d = r. Without momentum
+    w -= lr * g / (sqrt(d) + epsilon); with momentum v = momentum * v + lr * g / sqrt(d + epsilon) and w -= v.
+    """
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        if self.momentum > 0:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rate = tf.cast(learning_rate, variable.dtype)
+        velocity = self._slot(self._velocities, variable)
+        self.assign(velocity, self.rho * velocity.value + (1 - self.rho) * tf.square(gradient))
+        denominator = velocity.value
+        if self.centered:
+            average = self._slot(self._average_gradients, variable)
+            self.assign(average, self.rho * average.value + (1 - self.rho) * gradient)
+            denominator = denominator - tf.square(average.value)
+        variable.assign_sub(rate * gradient / (tf.sqrt(denominator) + self.epsilon))
+
+
+class Adagrad(ReplicatedOptimizer, keras.optimizers.Adagrad):
+    """Adagrad with the legacy place of epsilon: a += g^2; w -= lr * g / (sqrt(a) + epsilon)."""
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        rate = tf.cast(learning_rate, variable.dtype)
+        accumulator = self._slot(self._accumulators, variable)
+        self.assign_add(accumulator, tf.square(gradient))
+        variable.assign_sub(rate * gradient / (tf.sqrt(accumulator.value) + self.epsilon))
+
+
+class Adafactor(ReplicatedOptimizer, keras.optimizers.Adafactor):
+    """Keras' Adafactor (https://arxiv.org/abs/1804.04235), with its factors noted as slots."""
+
+    def build(self, variables: Sequence[Any]) -> None:
+        if self.built:
+            return
+        variables = list(variables)
+        super().build(variables)
+        for name, factors in (('row', self._r), ('column', self._c)):
+            for variable, factor in zip(variables, factors, strict=True):
+                if len(variable.shape) >= 2:
+                    self.add_slot(name, variable, factor)

@@ -1,0 +1,149 @@
+"""Five steps with every optimizer, on however many replicas a strategy has; run as a program it writes an .npz file.
+
+A program, because MirroredStrategy on logical CPUs wants a process of its own.
+"""
+
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from official_lite.modeling import variable_keys
+from official_lite.modeling.optimization import (
+    ema_optimizer,
+    lamb,
+    lars,
+    legacy_adamw,
+    optimizers,
+    replicated_optimizer,
+)
+
+NUM_STEPS = 5
+BATCH = 4
+
+CASES: dict[str, Any] = {
+    'sgd': lambda: optimizers.SGD(0.1),
+    'sgd_nesterov_clipped': lambda: optimizers.SGD(
+        0.1, momentum=0.9, nesterov=True, decay=0.1, global_clipnorm=0.5
+    ),
+    'adam_clipnorm': lambda: optimizers.Adam(0.1, clipnorm=0.3),
+    'adam_amsgrad_clipvalue': lambda: optimizers.Adam(0.1, amsgrad=True, clipvalue=0.1),
+    'adamw': lambda: legacy_adamw.AdamWeightDecay(
+        0.1, weight_decay_rate=0.1, exclude_from_weight_decay=['bias']
+    ),
+    'adamw_experimental': lambda: optimizers.AdamW(0.1, weight_decay=0.1, global_clipnorm=1.0),
+    'rmsprop': lambda: optimizers.RMSprop(0.01, momentum=0.5),
+    'rmsprop_centered': lambda: optimizers.RMSprop(0.01, centered=True, epsilon=1e-3),
+    'adagrad': lambda: optimizers.Adagrad(0.1, epsilon=1e-2),
+    'lamb': lambda: lamb.LAMB(0.1, weight_decay_rate=0.1, exclude_from_weight_decay=['bias']),
+    'lars': lambda: lars.LARS(1.0, weight_decay_rate=0.1, exclude_from_weight_decay=['bias']),
+    'lars_popular': lambda: lars.LARS(1.0, classic_momentum=False, nesterov=True),
+    'adafactor_keras': lambda: optimizers.Adafactor(0.1),
+    'lion_by_name': lambda: replicated_optimizer.replicated(keras.optimizers.Lion)(0.01),
+    'accumulated_clipped': lambda: optimizers.SGD(
+        0.1, momentum=0.9, global_clipnorm=0.5, gradient_accumulation_steps=2
+    ),
+    'loss_scale_accumulated': lambda: optimizers.Adam(
+        0.1, loss_scale='dynamic', gradient_accumulation_steps=2, clipnorm=0.3
+    ),
+    'ema_all': lambda: ema_optimizer.ExponentialMovingAverage(
+        optimizers.SGD(0.1, momentum=0.9, loss_scale=8.0),
+        trainable_weights_only=False,
+        average_decay=0.5,
+    ),
+}
+# Steps at which one example of the batch gives an infinite gradient; the last example is the last replica's.
+INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
+
+
+class Model(keras.Model):
+    """A linear map, with a statistic that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(2)
+        self.seen = self.add_weight(name='seen', shape=(2,), initializer='zeros', trainable=False)
+
+    def build(self, input_shape: Any) -> None:
+        self.dense.build(input_shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.dense(x)
+
+
+def make_data() -> tuple[np.ndarray, np.ndarray]:
+    """Inputs [steps, batch, 3] and targets [steps, batch, 2], float32."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(NUM_STEPS, BATCH, 3)).astype(np.float32)
+    return x, rng.normal(size=(NUM_STEPS, BATCH, 2)).astype(np.float32)
+
+
+def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarray]:
+    """Trains with one optimizer; returns all variables by key, the skipped steps told by `iterations`."""
+    num_replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        model = Model()
+        model.build((None, 3))
+        for variable in model.trainable_variables:
+            values = np.linspace(-1.0, 1.0, int(np.prod(variable.shape)), dtype=np.float32)
+            variable.assign(values.reshape(variable.shape))
+        optimizer = CASES[name]()
+        keys = variable_keys.variable_keys({'model': model})
+        optimizer.set_variable_keys(keys)
+        optimizer.build(model.trainable_variables)
+
+    def replica_step(x: tf.Tensor, y: tf.Tensor) -> None:
+        size = BATCH // num_replicas
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * size
+        x, y = x[first : first + size], y[first : first + size]
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x) - y)) / num_replicas
+            scaled = optimizer.get_scaled_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        gradients = optimizer.get_unscaled_gradients(gradients)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    @tf.function
+    def step(x: tf.Tensor, y: tf.Tensor) -> None:
+        strategy.run(replica_step, args=(x, y))
+
+    inputs, targets = make_data()
+    for i, (x, y) in enumerate(zip(inputs, targets, strict=True)):
+        if i in INFINITE.get(name, ()):
+            y = y.copy()
+            y[-1] = np.inf
+        step(tf.constant(x), tf.constant(y))
+    everything = keys | optimizer.checkpoint_variables()
+    return {f'{name}:{key}': v.numpy() for key, v in everything.items()} | replica_values(
+        strategy, keys, name
+    )
+
+
+def replica_values(strategy: Any, keys: dict[str, Any], name: str) -> dict[str, np.ndarray]:
+    """The largest difference of any weight between replicas."""
+    worst = 0.0
+    for variable in keys.values():
+        values = strategy.experimental_local_results(variable.value)
+        worst = max(worst, *(float(np.abs(v.numpy() - values[0].numpy()).max()) for v in values))
+    return {f'{name}:difference between replicas': np.float32(worst)}
+
+
+def run_all(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
+    """All cases, one after the other."""
+    return {k: v for name in CASES for k, v in run_case(strategy, name).items()}
+
+
+def main(path: str) -> None:
+    """Runs on two logical CPUs and writes the results."""
+    cpu = tf.config.list_physical_devices('CPU')[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(
+        ['CPU:0', 'CPU:1'], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    np.savez(path, **run_all(strategy))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
