@@ -34,7 +34,9 @@ def get_exp_config(exp_name: str) -> cfg.ExperimentConfig:
         UnknownNameError: If there is none of this name (a LookupError too); lists all of them.
     """
     plugins.load_entry_points()
-    return _EXPERIMENTS.lookup(exp_name)()
+    config = _EXPERIMENTS.lookup(exp_name)()
+    config.reset_sources(f'factory: {exp_name}')
+    return config
 
 
 def list_experiments() -> list[str]:
