@@ -1,0 +1,90 @@
+"""Export of detectors: raw images in, detections out, preprocessed exactly as in evaluation."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from official_lite.core import task_factory
+from official_lite.vision.dataloaders import retinanet_input
+from official_lite.vision.ops import preprocess_ops
+from official_lite.vision.serving import export_base
+
+
+class DetectionModule(export_base.ExportModule):
+    """A RetinaNet with its preprocessing.
+
+    The signature returns `detection_boxes` float32 [batch, detections, 4], yxyx in pixels of the
+    network's input (normalized to the original image with
+    `export_config.output_normalized_coordinates`), `detection_scores` float32 and
+    `detection_classes` int32 [batch, detections], `num_detections` int32 [batch] and `image_info`
+    float32 [batch, 4, 2]: boxes / image_info[:, 2] are in pixels of the original image. Without
+    NMS (`detection_generator.apply_nms` off) it returns `decoded_boxes` and `decoded_box_scores`.
+    """
+
+    def _build_model(self) -> keras.Model:
+        return task_factory.get_task(self.params.task).build_model()
+
+    def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._parser.preprocess_image(image)
+
+    @property
+    def _parser(self) -> retinanet_input.Parser:
+        task = self.params.task
+        return retinanet_input.build_parser(
+            self._input_image_size,
+            max_level=task.model.max_level,
+            parser_config=task.validation_data.parser,
+        )
+
+    def _preprocessed_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+        size = self._input_image_size
+        if self.params.task.validation_data.parser.pad:
+            size = preprocess_ops.compute_padded_size(size, 2**self.params.task.model.max_level)
+        return tf.TensorSpec([*size, 3], tf.uint8), tf.TensorSpec([4, 2], tf.float32)
+
+    def run_model(self, images: tf.Tensor, image_info: tf.Tensor) -> export_base.Outputs:
+        config = self.params.task.export_config
+        outputs = self.model(
+            images,
+            image_shape=image_info[:, 1, :],
+            output_intermediate_features=config.output_intermediate_features,
+            training=False,
+        )
+        names = [name for name in _OUTPUT_NAMES if name in outputs]
+        if config.output_intermediate_features:
+            names += [name for name in outputs if name.startswith(('backbone_', 'decoder_'))]
+        result = {name: outputs[name] for name in names}
+        for name in ('detection_boxes', 'decoded_boxes'):
+            if config.output_normalized_coordinates and name in result:
+                result[name] = normalize_boxes(result[name], image_info)
+        if config.cast_num_detections_to_float and 'num_detections' in result:
+            result['num_detections'] = tf.cast(result['num_detections'], tf.float32)
+        if config.cast_detection_classes_to_float and 'detection_classes' in result:
+            result['detection_classes'] = tf.cast(result['detection_classes'], tf.float32)
+        return {**result, 'image_info': image_info}
+
+
+_OUTPUT_NAMES = (
+    'detection_boxes',
+    'detection_scores',
+    'detection_classes',
+    'num_detections',
+    'decoded_boxes',
+    'decoded_box_scores',
+)
+
+
+def normalize_boxes(boxes: tf.Tensor, image_info: tf.Tensor) -> tf.Tensor:
+    """Boxes as shares of the original image.
+
+    Args:
+        boxes: float32 [batch, boxes, 4], yxyx in pixels of the network's input.
+        image_info: float32 [batch, 4, 2]: original size, target size, scale, offset.
+
+    Returns:
+        float32 [batch, boxes, 4] in [0, 1].
+    """
+    scaled_size = tf.tile(image_info[:, 2:3, :] * image_info[:, 0:1, :], [1, 1, 2])  # [batch, 1, 4]
+    offset = tf.tile(image_info[:, 3:4, :], [1, 1, 2])  # [batch, 1, 4]
+    return tf.clip_by_value((boxes + offset) / scaled_size, 0.0, 1.0)

@@ -1,0 +1,125 @@
+"""Writes a trained model as a SavedModel that runs without this package."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.core import initialization
+from official_lite.modeling import hyperparams
+from official_lite.vision.configs import retinanet
+from official_lite.vision.serving import detection, export_base
+
+
+def export_inference_graph(
+    input_type: str,
+    batch_size: int | None,
+    input_image_size: Sequence[int],
+    params: Any,
+    checkpoint_path: str | None,
+    export_dir: str,
+    num_channels: int = 3,
+    export_module: export_base.ExportModule | None = None,
+    export_checkpoint_subdir: str | None = None,
+    export_saved_model_subdir: str | None = None,
+    save_options: tf.saved_model.SaveOptions | None = None,
+    input_name: str | None = None,
+    function_keys: Sequence[str] | Mapping[str, str] | None = None,
+) -> str:
+    """Exports the model of an experiment; names and order of arguments are Model Garden's.
+
+    Args:
+        input_type: 'image_tensor', 'image_bytes' or 'tf_example'.
+        batch_size: Images of one call; None means any number.
+        input_image_size: Height and width that images are resized into, pixels.
+        params: The `ExperimentConfig`, resolved (with the number of classes).
+        checkpoint_path: Checkpoint, or folder of checkpoints (the newest), whose weights to export.
+            None: the weights that `export_module` has.
+        export_dir: Where to write; gets `params.yaml` too.
+        num_channels: Must be 3.
+        export_module: A module to export; None makes the one of `params`.
+        export_checkpoint_subdir: Where under `export_dir` a checkpoint goes; None: none is written.
+        export_saved_model_subdir: Where under `export_dir` the SavedModel goes; None: `export_dir`.
+        save_options: Options of `tf.saved_model.save`.
+        input_name: Name of the signature's input; None means 'inputs'.
+        function_keys: Input types to write signatures for, or signature names by input type. None:
+            `input_type` alone. A single one is called 'serving_default', of several each has the
+            name of its type, and `input_type` is 'serving_default' too.
+
+    Returns:
+        Directory of the SavedModel.
+
+    Raises:
+        UsageError: A task that cannot be exported, or an unknown input type.
+        CheckpointError: The checkpoint is missing or is not one of this model.
+    """
+    if export_module is None:
+        export_module = build_export_module(
+            params,
+            batch_size=batch_size,
+            input_image_size=input_image_size,
+            input_type=input_type,
+            num_channels=num_channels,
+            input_name=input_name,
+        )
+    if checkpoint_path:
+        load_weights(export_module, checkpoint_path)
+    model_dir = os.path.join(export_dir, export_saved_model_subdir or '')
+    keys = _signature_names(input_type, function_keys)
+    export_base.save(export_module, model_dir, keys, save_options)
+    if export_checkpoint_subdir:
+        _save_checkpoint(export_module, os.path.join(export_dir, export_checkpoint_subdir))
+    hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
+    return model_dir
+
+
+def build_export_module(params: Any, **kwargs: Any) -> export_base.ExportModule:
+    """The export module of an experiment's task.
+
+    Args:
+        params: The `ExperimentConfig`; it is not changed.
+        **kwargs: Arguments of `ExportModule`.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not isinstance(params.task, retinanet.RetinaNetTask):
+        raise errors.UsageError(
+            'this task has no export',
+            where='task',
+            expected='a RetinaNetTask',
+            received=type(params.task).__name__,
+        )
+    return detection.DetectionModule(copy.deepcopy(params), **kwargs)
+
+
+def load_weights(module: export_base.ExportModule, checkpoint_path: str) -> None:
+    """Gives all weights of a checkpoint to the module's model.
+
+    Raises:
+        CheckpointError: No such checkpoint, or variables of the model are missing in it.
+    """
+    report = initialization.load_pretrained(module.model, checkpoint_path)
+    if report.missing:
+        raise errors.CheckpointError(
+            f'{len(report.missing)} variables of the model are not in the checkpoint, '
+            f'for example {report.missing[0]}',
+            where=report.path,
+            hint='export with the params.yaml of the run that wrote it',
+        )
+
+
+def _signature_names(
+    input_type: str, function_keys: Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Signature name by input type."""
+    if isinstance(function_keys, Mapping):
+        return dict(function_keys)
+    types = [export_base.canonical_input_type(key) for key in function_keys or [input_type]]
+    default = export_base.canonical_input_type(input_type) if input_type else types[0]
+    return {key: 'serving_default' if len(types) == 1 or key == default else key for key in types}

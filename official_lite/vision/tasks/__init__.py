@@ -1,0 +1,1 @@
+"""Tasks of vision: each joins configs, data, model, losses and evaluation."""

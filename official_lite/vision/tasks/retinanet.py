@@ -1,0 +1,255 @@
+"""The RetinaNet task: boxes in images, found by one dense network.
+
+Source: Lin et al., Focal Loss for Dense Object Detection, https://arxiv.org/abs/1708.02002.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from official_lite.core import base_task, task_factory
+from official_lite.core import data_info as data_infos
+from official_lite.vision import visualization
+from official_lite.vision.configs import retinanet as exp_cfg
+from official_lite.vision.dataloaders import input_reader, input_reader_factory, sources
+from official_lite.vision.evaluation import coco_evaluator
+from official_lite.vision.losses import retinanet_losses
+from official_lite.vision.modeling import factory
+from official_lite.vision.ops import anchor
+from official_lite.vision.tasks import data_facts, detection_pictures
+
+PICTURE_NAME = 'detections.png'
+
+_LOSS_NAMES = ('total_loss', 'cls_loss', 'box_loss', 'model_loss')
+_COCO = coco_evaluator.COCOEvaluator.name
+
+
+@task_factory.register_task_cls(exp_cfg.RetinaNetTask)
+class RetinaNetTask(base_task.Task):
+    """Model, data, losses and evaluation of RetinaNet."""
+
+    @classmethod
+    def get_data_info(
+        cls, task_config: exp_cfg.RetinaNetTask, is_training: bool
+    ) -> data_infos.DataInfo:
+        """Counts and classes of the training or of the validation data."""
+        if is_training:
+            return sources.get_data_info(task_config.train_data, where='task.train_data')
+        return sources.get_data_info(task_config.validation_data, where='task.validation_data')
+
+    @classmethod
+    def resolve(cls, config: Any, data_info: data_infos.DataInfo | None) -> None:
+        """Takes the number of classes, their names and their ids from the data."""
+        if data_info is not None:
+            data_facts.resolve_classes(config, data_info)
+
+    def build_model(self) -> keras.Model:
+        """Builds the detector; its input size, classes and parts are those of `task.model`."""
+        config = self.task_config
+        decay = config.losses.l2_weight_decay
+        model = factory.build_retinanet(
+            input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
+            model_config=config.model,
+            # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
+            l2_regularizer=keras.regularizers.L2(decay / 2) if decay else None,
+        )
+        if config.freeze_backbone:
+            model.backbone.trainable = False
+        return model
+
+    def build_inputs(
+        self,
+        params: exp_cfg.DataConfig,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Makes the batches of one worker: `(images, labels)`, see `dataloaders.input_reader`."""
+        return self._build_reader(params).read(input_context)
+
+    def build_inputs_at(
+        self,
+        params: exp_cfg.DataConfig,
+        input_context: tf.distribute.InputContext | None,
+        num_batches_seen: int,
+    ) -> tf.data.Dataset:
+        """The same from a later batch on, without reading those before it where data allows."""
+        return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
+
+    def build_losses(
+        self,
+        outputs: Mapping[str, Any],
+        labels: Mapping[str, Any],
+        aux_losses: Sequence[tf.Tensor] | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The loss and its parts; the order of arguments and results is Model Garden's.
+
+        Args:
+            outputs: `cls_outputs` and `box_outputs` of the model, by level.
+            labels: `boxes` [batch, boxes, 4], yxyx in pixels of the network's input, and `classes`
+                int [batch, boxes], both padded with -1; or anchors labelled already: `cls_targets`,
+                `box_targets`, `cls_weights`, `box_weights`. `is_valid` bool [batch], if there,
+                takes the other examples out.
+            aux_losses: `model.losses`.
+
+        Returns:
+            float32 scalars: total, class, box and model loss. The model loss is class loss plus
+            `box_loss_weight` times box loss, and the total is `loss_weight` times the sum of it and
+            `aux_losses`. Their mean over replicas is the loss of the whole batch.
+        """
+        losses = self.task_config.losses
+        cls_loss, box_loss = retinanet_losses.compute_retinanet_losses(
+            outputs,
+            self._label_anchors(outputs, labels),
+            alpha=losses.focal_loss_alpha,
+            gamma=losses.focal_loss_gamma,
+            huber_delta=losses.huber_loss_delta,
+        )
+        model_loss = cls_loss + losses.box_loss_weight * box_loss
+        aux_loss = tf.add_n([tf.cast(loss, tf.float32) for loss in aux_losses or [0.0]])
+        return losses.loss_weight * (model_loss + aux_loss), cls_loss, box_loss, model_loss
+
+    def compute_losses(
+        self, model: keras.Model, labels: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, tf.Tensor]:
+        """`build_losses` by name."""
+        losses = self.build_losses(outputs=outputs, labels=labels, aux_losses=model.losses)
+        return {self.loss: losses[0], **dict(zip(_LOSS_NAMES, losses))}
+
+    def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
+        """Means of total, class, box and model loss; for validation also makes the evaluator."""
+        if not training and self.task_config.use_coco_metrics:
+            self._evaluator = self.build_evaluator()
+        return [keras.metrics.Mean(name, dtype='float32') for name in _LOSS_NAMES]
+
+    def build_evaluator(self) -> coco_evaluator.COCOEvaluator:
+        """The COCO evaluation that this config describes."""
+        config = self.task_config
+        return coco_evaluator.COCOEvaluator(
+            annotation_file=config.annotation_file,
+            per_category_metrics=config.per_category_metrics,
+            max_num_eval_detections=config.max_num_eval_detections,
+            class_names=config.class_names,
+            category_ids=config.category_ids,
+        )
+
+    def update_metrics(
+        self,
+        model: keras.Model,
+        metrics: Sequence[keras.metrics.Metric] | None,
+        labels: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        losses: Mapping[str, tf.Tensor],
+    ) -> None:
+        """Adds the losses of a batch, which weighs as much as it has valid examples."""
+        del model, outputs
+        is_valid = labels.get('is_valid')
+        weight = None if is_valid is None else tf.reduce_sum(tf.cast(is_valid, tf.float32))
+        for metric in metrics or ():
+            metric.update_state(losses[metric.name], sample_weight=weight)
+
+    def validation_step(
+        self,
+        inputs: tuple[Any, Mapping[str, Any]],
+        model: keras.Model,
+        metrics: Sequence[keras.metrics.Metric] | None = None,
+    ) -> base_task.Logs:
+        """Losses and detections of one batch; detections go to the evaluator on the host."""
+        images, labels = inputs
+        outputs = self.detect(images, labels, model)
+        losses = self.compute_losses(model, labels, outputs)
+        self.update_metrics(model, metrics, labels, outputs, losses)
+        logs = {self.loss: losses[self.loss]}
+        if self.task_config.use_coco_metrics:
+            logs[_COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
+        return logs
+
+    def detect(self, images: Any, labels: Mapping[str, Any], model: keras.Model) -> dict[str, Any]:
+        """Runs the model as in use; detections are clipped to what `image_info` says is image."""
+        return model(images, image_shape=labels['image_info'][:, 1, :], training=False)
+
+    def aggregate_logs(
+        self, state: Any = None, step_outputs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Gives the detections of one step to the evaluator, which is the state."""
+        if not self.task_config.use_coco_metrics:
+            return None
+        if state is None:
+            state = self._evaluator
+            state.reset_states()
+        state.update_state(*step_outputs[_COCO])
+        return state
+
+    def reduce_aggregated_logs(
+        self, aggregated_logs: Any, global_step: tf.Variable | None = None
+    ) -> base_task.Logs:
+        """The COCO metrics of all images; none if `use_coco_metrics` is off."""
+        del global_step
+        return {} if aggregated_logs is None else aggregated_logs.result()
+
+    def save_visualization(self, model: keras.Model, output_dir: str) -> str | None:
+        """Writes `detections.png`: validation images with detections, and ground truth in white."""
+        detect = tf.function(lambda images, labels: self.detect(images, labels, model))
+        picture = detection_pictures.make_picture(
+            self.build_inputs(self.task_config.validation_data),
+            detect,
+            class_names=self.task_config.class_names,
+        )
+        if picture is None:
+            return None
+        return visualization.save_png(picture, os.path.join(output_dir, PICTURE_NAME))
+
+    def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
+        config = self.task_config.model
+        return input_reader_factory.build_retinanet_reader(
+            params,
+            output_size=config.input_size[:2],
+            max_level=config.max_level,
+            num_classes=config.num_classes,
+            has_static_shapes=isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy),
+            where='task.train_data' if params.is_training else 'task.validation_data',
+        )
+
+    def _label_anchors(
+        self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Labels with targets, of weight 0 for examples that only fill the batch."""
+        if 'cls_targets' not in labels:
+            parser = self.task_config.train_data.parser
+            targets = anchor.label_anchors_batch(
+                self._make_anchors(outputs),
+                labels['boxes'],
+                labels['classes'],
+                parser.match_threshold,
+                parser.unmatched_threshold,
+                self.task_config.model.detection_generator.box_coder_weights,
+            )
+            names = ('cls_targets', 'box_targets', 'cls_weights', 'box_weights')
+            labels = {**labels, **dict(zip(names, targets))}
+        if 'is_valid' not in labels:
+            return labels
+        is_valid = tf.cast(labels['is_valid'], tf.float32)[:, None]
+        return {
+            **labels,
+            'cls_weights': labels['cls_weights'] * is_valid,
+            'box_weights': labels['box_weights'] * is_valid,
+        }
+
+    def _make_anchors(self, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Anchors of the images that `outputs` belong to."""
+        config = self.task_config.model
+        finest = outputs['box_outputs'][str(config.min_level)]
+        size = [
+            (finest.shape[axis] or tf.shape(finest)[axis]) * 2**config.min_level for axis in (1, 2)
+        ]
+        generator = anchor.build_anchor_generator(
+            config.min_level,
+            config.max_level,
+            config.anchor.num_scales,
+            config.anchor.aspect_ratios,
+            config.anchor.anchor_size,
+        )
+        return generator(size)
