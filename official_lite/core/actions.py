@@ -188,4 +188,4 @@ class TimeLimit:
 
 def has_averages(optimizer: Any) -> bool:
     """Whether `optimizer` keeps moving averages of the weights."""
-    return hasattr(optimizer, 'swap_weights') and getattr(optimizer, 'has_averages', True)
+    return hasattr(optimizer, 'swap_weights')

@@ -54,6 +54,7 @@ class Trainer:
 
     Attributes:
         checkpoint: Everything that a resumed run needs, as a `FlatCheckpoint`.
+        export_checkpoint: The model and the step: what is exported as the best.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Trainer:
         config: Any,
         task: base_task.Task,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | None,
         train: bool = True,
         evaluate: bool = True,
         train_dataset: Any = None,
@@ -77,7 +78,7 @@ class Trainer:
             config: The `ExperimentConfig`.
             task: The task.
             model: The model, built in the same scope.
-            optimizer: The optimizer.
+            optimizer: The optimizer; None for a trainer that only evaluates.
             train: Whether this trainer will train.
             evaluate: Whether this trainer will evaluate.
             train_dataset: Distributed dataset to use instead of `task.build_inputs`.
@@ -102,26 +103,36 @@ class Trainer:
         self._build_functions()
 
     def _build_variables(self, metadata: str) -> None:
-        self._optimizer.build(self._model.trainable_variables)
-        if actions.has_averages(self._optimizer) and hasattr(self._optimizer, 'shadow_copy'):
-            self._optimizer.shadow_copy(self._model)
         self._global_step = _make_counter('global_step')
         self._num_batches = _make_counter('num_batches')
         self._epoch = _make_counter('epoch')
-        model_keys = checkpoints.model_variables(self._model)
         self._random_states = {'random/global': replicas.get_global_seed_state()}
+        self._model_keys = checkpoints.model_variables(self._model)
+        exported = {**self._model_keys, checkpoints.STEP_KEY: self._global_step}
+        self.export_checkpoint = checkpoints.FlatCheckpoint(exported, metadata)
         self.checkpoint = checkpoints.FlatCheckpoint(
             {
-                **model_keys,
-                **checkpoints.optimizer_variables(self._optimizer, model_keys),
+                **exported,
+                **self._build_optimizer(),
                 **self._random_states,
-                checkpoints.STEP_KEY: self._global_step,
                 checkpoints.NUM_BATCHES_KEY: self._num_batches,
                 checkpoints.EPOCH_KEY: self._epoch,
             },
             metadata,
         )
         self._seed_replicas()
+
+    def _build_optimizer(self) -> dict[str, tf.Variable]:
+        """Creates the optimizer's state; returns it by key."""
+        optimizer = self._optimizer
+        if optimizer is None:
+            return {}
+        if hasattr(optimizer, 'set_variable_keys') and not optimizer.built:
+            optimizer.set_variable_keys(self._model_keys)
+        if hasattr(optimizer, 'shadow_copy') and not optimizer.has_shadow_copy:
+            optimizer.shadow_copy(self._model)
+        optimizer.build(self._model.trainable_variables)
+        return checkpoints.optimizer_variables(optimizer, self._model_keys)
 
     def _build_metrics(self, train: bool, evaluate: bool) -> None:
         compiled = _compiled_metrics(self._model)
@@ -172,7 +183,7 @@ class Trainer:
         return self._model
 
     @property
-    def optimizer(self) -> keras.optimizers.Optimizer:
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
         return self._optimizer
 
     @property
@@ -419,7 +430,7 @@ class Trainer:
 
     def _export_best(self, logs: Logs) -> None:
         exporter = self._checkpoint_exporter
-        exporter.maybe_export_checkpoint(self.checkpoint, logs, int(self._global_step))
+        exporter.maybe_export_checkpoint(self.export_checkpoint, logs, int(self._global_step))
         if exporter.best_value is not None:
             name = self._config.trainer.best_checkpoint_eval_metric
             logs[f'best_{name}'] = exporter.best_value
@@ -439,6 +450,12 @@ class Trainer:
         self.checkpoint.read(path)
         self._seed_replicas()
         self._train_iterator = None
+
+    def restore_model(self, path: str) -> None:
+        """Sets the model and the step from any checkpoint, for evaluation: averages where these are kept."""
+        ema = getattr(self._config.trainer.optimizer_config, 'ema', None)
+        step = checkpoints.read_model(self._model_keys, path, use_averages=ema is not None)
+        self._global_step.assign(step)
 
     def restore_weights(self, path: str) -> None:
         """Sets everything but the position in the data, to go around what made the loss blow up."""

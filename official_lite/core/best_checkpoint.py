@@ -160,6 +160,29 @@ class BestCheckpointExporter:
             return _from_json(json.loads(file.read()))
 
 
+def maybe_create_best_ckpt_exporter(
+    params: Any, data_dir: str | None, *, is_chief: bool = True
+) -> BestCheckpointExporter | None:
+    """The exporter of the best checkpoint, or None if the config does not ask for it."""
+    trainer = params.trainer
+    subdir, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
+    if not (data_dir and subdir and metric):
+        return None
+
+    def write_config(folder: str) -> None:
+        source = os.path.join(data_dir, 'params.yaml')
+        if tf.io.gfile.exists(source):
+            tf.io.gfile.copy(source, os.path.join(folder, 'params.yaml'), overwrite=True)
+
+    return BestCheckpointExporter(
+        os.path.join(data_dir, subdir),
+        metric,
+        trainer.best_checkpoint_metric_comp,
+        write_config=write_config,
+        is_chief=is_chief,
+    )
+
+
 def metrics_to_json(logs: Mapping[str, Any], global_step: int) -> dict[str, Any]:
     """The single numbers of nested logs as floats (null for what is not finite), and the step."""
     return {**_numbers(logs), STEP_NAME: float(global_step)}

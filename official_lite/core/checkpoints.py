@@ -60,25 +60,16 @@ def optimizer_variables(
     """`optimizer/<name>/...` to variable for the state of `optimizer`.
 
     Args:
-        optimizer: One of `modeling.optimization` (it knows its slots), or a stock Keras optimizer, whose
-            slots are recognised by Keras' order: one of each kind for every trainable variable.
+        optimizer: One of `modeling.optimization`, which knows the keys of its state, or a stock Keras
+            optimizer, in which every list as long as the trainable variables is taken for a slot.
         model_keys: What `model_variables` returned.
         name: Name of this optimizer; a task with several has several names.
     """
-    prefix = f'optimizer/{name}'
-    keys = {variable_keys.identity(v): key for key, v in model_keys.items()}
-    found: dict[str, Any] = {}
-    for slot, by_variable in _slots(optimizer, keys).items():
-        for key, variable in by_variable.items():
-            found[f'{prefix}/{key}/{slot}' if key else f'{prefix}/{slot}'] = variable
-    seen = {variable_keys.identity(v) for v in found.values()}
-    for variable in optimizer.variables:
-        if variable_keys.identity(variable) not in seen:
-            key = f'{prefix}/{variable.name}'
-            if key in found:
-                raise errors.CheckpointError(f'two variables of the optimizer have the key {key!r}')
-            found[key] = variable
-    return {key: variable_keys.to_tf_variable(v) for key, v in found.items()}
+    if hasattr(optimizer, 'checkpoint_variables'):
+        state = optimizer.checkpoint_variables()
+    else:
+        state = _keras_state(optimizer, model_keys)
+    return {f'optimizer/{name}/{k}': variable_keys.to_tf_variable(v) for k, v in state.items()}
 
 
 class FlatCheckpoint:
@@ -118,7 +109,7 @@ class FlatCheckpoint:
                 another shape. Nothing is changed then.
         """
         source = CheckpointSource(path_prefix)
-        _check_same(self.variables, source)
+        _check_same(self.variables, source, source.shapes)
         values = {key: source.read(key) for key in self.variables}
         for key, variable in self.variables.items():
             variable.assign(tf.cast(values[key], variable.dtype))
@@ -162,6 +153,35 @@ class CheckpointSource:
                 received=_first_line(error),
                 hint='give the path without .index, or its folder',
             ) from error
+
+
+def read_model(
+    variables: Mapping[str, tf.Variable], path_prefix: str, *, use_averages: bool = False
+) -> int:
+    """Sets the variables of a model from a checkpoint of a run, or from an exported one.
+
+    Args:
+        variables: What `model_variables` returned.
+        path_prefix: The checkpoint.
+        use_averages: Whether moving averages are taken where the checkpoint has them. (In what is exported
+            the weights are the averages already.)
+
+    Returns:
+        The step at which it was saved.
+
+    Raises:
+        CheckpointError: as `FlatCheckpoint.read`.
+    """
+    source = CheckpointSource(path_prefix)
+    _check_same(variables, source, [key for key in source.shapes if not is_run_key(key)])
+    average = 'optimizer/default/{}/average'.format
+    values = {
+        key: source.read(average(key) if use_averages and average(key) in source.shapes else key)
+        for key in variables
+    }
+    for key, variable in variables.items():
+        variable.assign(tf.cast(values[key], variable.dtype))
+    return int(source.read(STEP_KEY))
 
 
 class CheckpointManager:
@@ -325,30 +345,21 @@ def _listed_checkpoints(directory: str) -> list[str]:
     return [path for path in paths if tf.io.gfile.exists(path + '.index')]
 
 
-def _slots(
-    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
-) -> Mapping[str, Mapping[str, Any]]:
-    """Slot name to variable key to variable; the key is '' for what belongs to no variable."""
-    if hasattr(optimizer, 'slots'):
-        return optimizer.slots()
-    return _keras_slots(optimizer, keys)
-
-
-def _keras_slots(
-    optimizer: keras.optimizers.Optimizer, keys: Mapping[int, str]
-) -> dict[str, dict[str, Any]]:
-    """The lists of a stock Keras optimizer that hold one variable for each trainable variable."""
-    trained = getattr(optimizer, '_trainable_variables', [])
-    slots: dict[str, dict[str, Any]] = {}
+def _keras_state(
+    optimizer: keras.optimizers.Optimizer, model_keys: Mapping[str, tf.Variable]
+) -> dict[str, Any]:
+    """`<variable key>/<slot>` to variable for a stock Keras optimizer, and the rest by name."""
+    keys = {variable_keys.identity(v): key for key, v in model_keys.items()}
+    trained = [keys[variable_keys.identity(v)] for v in optimizer._trainable_variables]
+    state: dict[str, Any] = {}
     for attribute, value in vars(optimizer).items():
-        own = attribute not in ('_trainable_variables', '_variables')
-        if own and isinstance(value, list) and value and len(value) == len(trained):
-            slots[attribute.strip('_')] = {
-                keys[variable_keys.identity(variable)]: slot
-                for variable, slot in zip(trained, value)
-                if variable_keys.is_variable(slot)
-            }
-    return slots
+        is_own = attribute not in ('_trainable_variables', '_variables')
+        if is_own and isinstance(value, list) and value and len(value) == len(trained):
+            slots = [(key, v) for key, v in zip(trained, value) if variable_keys.is_variable(v)]
+            state |= {f'{key}/{attribute.strip("_")}': slot for key, slot in slots}
+    known = {variable_keys.identity(v) for v in state.values()}
+    rest = [v for v in optimizer.variables if variable_keys.identity(v) not in known]
+    return state | {variable.name: variable for variable in rest}
 
 
 def _check_item_names(items: Mapping[str, object]) -> None:
@@ -392,9 +403,12 @@ class _Text(tf.train.experimental.PythonState):
         self._text = string_value
 
 
-def _check_same(variables: Mapping[str, tf.Variable], source: CheckpointSource) -> None:
+def _check_same(
+    variables: Mapping[str, tf.Variable], source: CheckpointSource, offered: Iterable[str]
+) -> None:
+    """Raises `CheckpointError` unless `offered`, keys of `source`, are those of `variables`."""
     missing = sorted(set(variables) - set(source.shapes))
-    surplus = sorted(set(source.shapes) - set(variables))
+    surplus = sorted(set(offered) - set(variables))
     differing = sorted(
         f'{key} {source.shapes[key]} instead of {tuple(v.shape)}'
         for key, v in variables.items()

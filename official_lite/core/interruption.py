@@ -7,6 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+SIGTERM = int(signal.SIGTERM)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
