@@ -121,7 +121,9 @@ class DataConfig(hyperparams.Config):
         if self.prefetch_buffer_size is not None and self.prefetch_buffer_size < 0:
             report('prefetch_buffer_size', expected='0 or more')
         if self.input_path and self.tfds_name:
-            report('tfds_name', expected='not set, because input_path is', hint='choose one of them')
+            report(
+                'tfds_name', expected='not set, because input_path is', hint='choose one of them'
+            )
         if self.tfds_name and not self.tfds_split:
             report('tfds_split', expected='a split, because tfds_name is set', hint="e.g. 'train'")
         if self.enable_tf_data_service and not self.tf_data_service_address:
@@ -250,7 +252,7 @@ class TrainerConfig(hyperparams.Config):
             `validation_steps`.
         allow_tpu_summary: Whether summaries may be written from inside a step on a TPU.
         steps_per_loop: Steps between two looks at the loss: the grain of logs and actions.
-        summary_interval: Steps between two summaries; a multiple of `steps_per_loop`.
+        summary_interval: Steps between two summaries written from inside a step.
         checkpoint_interval: Steps between two checkpoints.
         max_to_keep: Checkpoints kept; older ones are deleted.
         continuous_eval_timeout: Seconds that continuous evaluation waits for a new checkpoint.
@@ -332,14 +334,6 @@ class TrainerConfig(hyperparams.Config):
         self._check_together(report)
 
     def _check_together(self, report: hyperparams.Report) -> None:
-        interval = self.summary_interval
-        if (
-            self.summary_interval_epochs is None
-            and 0 < self.steps_per_loop
-            and 0 < interval
-            and interval % self.steps_per_loop
-        ):
-            report('steps_per_loop', expected=f'a divisor of summary_interval ({interval})')
         if self.eval_tf_while_loop and self.validation_steps == -1:
             report('validation_steps', expected='a number, because eval_tf_while_loop is on')
         if self.eval_tf_while_loop and not self.eval_tf_function:

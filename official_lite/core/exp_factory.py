@@ -9,11 +9,21 @@ from official_lite import manifest
 from official_lite.core import config_definitions as cfg
 from official_lite.core import plugins
 from official_lite.core.registry import Registry
+from official_lite.modeling import hyperparams
 
-__all__ = ['describe_experiment', 'get_exp_config', 'list_experiments', 'register_config_factory']
+__all__ = [
+    'describe_experiment',
+    'find_experiment',
+    'get_exp_config',
+    'list_experiments',
+    'register_config_factory',
+]
 
 Factory = Callable[[], cfg.ExperimentConfig]
 AnyFactory = TypeVar('AnyFactory', bound=Callable[[], object])
+
+# How the source begins of what an experiment's factory set.
+_FACTORY = 'factory: '
 
 _EXPERIMENTS: Registry[Factory] = Registry('experiment', lambda: manifest.EXPERIMENTS)
 
@@ -35,8 +45,14 @@ def get_exp_config(exp_name: str) -> cfg.ExperimentConfig:
     """
     plugins.load_entry_points()
     config = _EXPERIMENTS.lookup(exp_name)()
-    config.reset_sources(f'factory: {exp_name}')
+    config.reset_sources(f'{_FACTORY}{exp_name}')
     return config
+
+
+def find_experiment(config: hyperparams.Config) -> str:
+    """Returns the name of the experiment that a config was made for, '' if that is unknown."""
+    text = str(vars(config).get('_sources', {}).get('', ''))
+    return text.removeprefix(_FACTORY) if text.startswith(_FACTORY) else ''
 
 
 def list_experiments() -> list[str]:

@@ -75,7 +75,9 @@ def load_entry_points() -> None:
 
 def describe() -> str:
     """One sentence on what was imported, for the end of an error."""
-    parts = [f'Imported modules: {", ".join(_state.imported) or "none"} (--import=my_pkg.my_module)']
+    parts = [
+        f'Imported modules: {", ".join(_state.imported) or "none"} (--import=my_pkg.my_module)'
+    ]
     if _state.entry_points:
         parts.append(f'plugins: {", ".join(_state.entry_points)}')
     if _state.broken:
@@ -86,7 +88,9 @@ def describe() -> str:
 def _import_module(name: str, source: str) -> None:
     here = os.getcwd()
     if here not in sys.path and '' not in sys.path:
-        sys.path.append(here)  # `official-lite` starts with its own folder on the path, not this one
+        sys.path.append(
+            here
+        )  # `official-lite` starts with its own folder on the path, not this one
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

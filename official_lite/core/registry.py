@@ -116,7 +116,11 @@ class Registry(Generic[Thing]):
         near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
         if near:
             text += f'; did you mean {near[0]!r}?'
-        text += f' Known: {", ".join(names) or "none"}.' if near else f'; known: {", ".join(names) or "none"}.'
+        text += (
+            f' Known: {", ".join(names) or "none"}.'
+            if near
+            else f'; known: {", ".join(names) or "none"}.'
+        )
         return f'{text} {plugins.describe()}'
 
 

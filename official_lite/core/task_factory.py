@@ -19,7 +19,9 @@ AnyCallable = TypeVar('AnyCallable', bound=Callable[..., Any])
 _TASKS: Registry[Callable[..., Any]] = Registry('task of the config', lambda: manifest.TASKS)
 
 
-def register_task_cls(task_config_cls: type[cfg.TaskConfig]) -> Callable[[AnyCallable], AnyCallable]:
+def register_task_cls(
+    task_config_cls: type[cfg.TaskConfig],
+) -> Callable[[AnyCallable], AnyCallable]:
     """Returns a decorator that registers a task, or a function that makes one, for a config class.
 
     Raises:

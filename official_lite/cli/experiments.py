@@ -1,0 +1,41 @@
+"""`official-lite experiments`: the experiments there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from official_lite.cli import arguments, reporting
+from official_lite.core import exp_factory, plugins
+
+__all__ = ['main', 'print_experiments']
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Lists all experiments; returns the exit code."""
+    return reporting.run_command(_run, argv)
+
+
+def _run(argv: list[str]) -> None:
+    try:
+        values, _ = arguments.parse_flags(argv, _define, 'Lists all experiments.')
+    except arguments.Help as text:
+        print(text)
+        return
+    print_experiments(getattr(values, 'import') or [])
+
+
+def _define(values: flags.FlagValues) -> None:
+    flags.DEFINE_multi_string(
+        'import', None, 'Module of yours that registers something.', flag_values=values
+    )
+
+
+def print_experiments(imports: Sequence[str] = ()) -> None:
+    """Prints the name of each experiment and what it is."""
+    plugins.import_modules(imports)
+    names = exp_factory.list_experiments()
+    width = max(map(len, names), default=0)
+    for name in names:
+        print(f'{name:<{width}}  {exp_factory.describe_experiment(name)}'.rstrip())
