@@ -12,11 +12,16 @@ from official_lite.core.registry import Registry, UnknownNameError
 if TYPE_CHECKING:
     from official_lite.core import base_task
 
-__all__ = ['get_task', 'get_task_cls', 'register_task_cls']
+__all__ = ['get_task', 'get_task_cls', 'register_task_cls', 'register_task_module']
 
 AnyCallable = TypeVar('AnyCallable', bound=Callable[..., Any])
 
-_TASKS: Registry[Callable[..., Any]] = Registry('task of the config', lambda: manifest.TASKS)
+# What `register_task_module` was told: config class, as 'module.Class' -> module.
+_modules: dict[str, str] = {}
+
+_TASKS: Registry[Callable[..., Any]] = Registry(
+    'task of the config', lambda: {**manifest.TASKS, **_modules}
+)
 
 
 def register_task_cls(
@@ -28,6 +33,14 @@ def register_task_cls(
         DuplicateNameError: If the config class has another task (a KeyError too).
     """
     return _TASKS.register(task_config_cls)
+
+
+def register_task_module(task_config_cls: type[cfg.TaskConfig], module: str) -> None:
+    """Names the module whose import registers the task of a config class.
+
+    The module, and TensorFlow with it, is imported when a task is built, so that configs stay fast.
+    """
+    _modules[f'{task_config_cls.__module__}.{task_config_cls.__qualname__}'] = module
 
 
 def get_task(task_config: cfg.TaskConfig, **kwargs: Any) -> base_task.Task:
