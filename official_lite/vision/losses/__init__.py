@@ -1,0 +1,1 @@
+"""Losses: pure tensor functions and Keras losses with explicit arguments."""

@@ -1,0 +1,1 @@
+"""Backbones: images in, a dict of feature maps by level out."""

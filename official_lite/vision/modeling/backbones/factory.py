@@ -1,0 +1,60 @@
+"""Backbones by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+import keras
+
+from official_lite.vision import registries
+
+
+def register_backbone_builder(
+    key: str, config: Optional[type] = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a function that builds a backbone.
+
+    Args:
+        key: Name of the backbone, to be used as `task.model.backbone.type`.
+        config: Config class of its options, which becomes the branch `task.model.backbone.<key>`.
+
+    Returns:
+        A decorator of a function with the arguments `input_specs`, `backbone_config`,
+        `norm_activation_config` and `l2_regularizer`, which returns a model from images to a dict
+        of feature maps by level, with `output_specs`.
+    """
+
+    return registries.register_backbone(key, config=config)
+
+
+def build_backbone(
+    input_specs: keras.layers.InputSpec,
+    backbone_config: Any,
+    norm_activation_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
+    **kwargs: Any,
+) -> keras.Model:
+    """Builds the backbone that a config names.
+
+    Args:
+        input_specs: Shape of the images, [batch, height, width, channels].
+        backbone_config: A OneOf of backbone configs.
+        norm_activation_config: Normalisation and activation.
+        l2_regularizer: Regulariser of convolution kernels.
+        **kwargs: Further arguments for the builder.
+
+    Returns:
+        A model with a property `output_specs`, shapes of feature maps by level.
+
+    Raises:
+        LookupError: If no backbone of that name is registered.
+    """
+    builder = registries.BACKBONES.get_builder(backbone_config.type)
+    return builder(
+        input_specs=input_specs,
+        backbone_config=backbone_config,
+        norm_activation_config=norm_activation_config,
+        l2_regularizer=l2_regularizer,
+        **kwargs,
+    )

@@ -1,0 +1,250 @@
+"""Feature pyramid network."""
+
+from __future__ import annotations
+
+import itertools
+import types
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import keras
+
+from official_lite import errors
+from official_lite.modeling import activations, norm
+from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling.decoders import factory
+from official_lite.vision.modeling.layers import nn_layers
+
+Features = dict[str, keras.KerasTensor]
+
+
+@keras.saving.register_keras_serializable(package='official_lite')
+class FPN(keras.Model):
+    """Feature pyramid network (https://arxiv.org/abs/1612.03144).
+
+    A 1x1 convolution per backbone level, sums (or concatenations) from coarse to fine, a 3x3
+    convolution per level, further levels by 3x3 convolutions with stride 2
+    (https://arxiv.org/abs/1708.02002), and batch normalisation of every output.
+
+    Input: a dict of feature maps by level, such as a backbone returns; levels that are not used are
+        ignored.
+    Output: a dict from the levels `min_level` to `max_level` to feature maps with `num_filters`
+        channels.
+
+    Args:
+        input_specs: Shapes of the backbone's feature maps by level.
+        min_level: Finest output level.
+        max_level: Coarsest output level.
+        num_filters: Number of channels of every output.
+        fusion_type: 'sum' or 'concat': how a coarser map joins a finer one.
+        use_separable_conv: Whether convolutions are depthwise separable.
+        use_keras_layer: Whether maps are enlarged by Keras's own layer rather than by ours, which
+            is faster to train.
+        activation: Activation before the second and later further levels.
+        use_sync_bn: Whether batch normalisation uses the moments of all replicas.
+        norm_momentum: Momentum of the moving statistics.
+        norm_epsilon: Added to variances.
+        kernel_initializer: Initialiser of convolution kernels, also of depthwise and pointwise
+            ones.
+        kernel_regularizer: Regulariser of the same.
+        bias_regularizer: Regulariser of biases.
+
+    Raises:
+        ValueError: If levels are missing, `fusion_type` is unknown, or maps do not fit onto one
+            another.
+    """
+
+    def __init__(
+        self,
+        input_specs: Mapping[str, Any],
+        min_level: int = 3,
+        max_level: int = 7,
+        num_filters: int = 256,
+        fusion_type: str = 'sum',
+        use_separable_conv: bool = False,
+        use_keras_layer: bool = False,
+        activation: str = 'relu',
+        use_sync_bn: bool = False,
+        norm_momentum: float = 0.99,
+        norm_epsilon: float = 0.001,
+        kernel_initializer: initializers_lib.Initializer = initializers_lib.DEFAULT,
+        kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
+        bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
+        **kwargs: Any,
+    ) -> None:
+        config = {
+            'input_specs': {level: tuple(shape) for level, shape in input_specs.items()},
+            'min_level': min_level,
+            'max_level': max_level,
+            'num_filters': num_filters,
+            'fusion_type': fusion_type,
+            'use_separable_conv': use_separable_conv,
+            'use_keras_layer': use_keras_layer,
+            'activation': activation,
+            'use_sync_bn': use_sync_bn,
+            'norm_momentum': norm_momentum,
+            'norm_epsilon': norm_epsilon,
+            'kernel_initializer': kernel_initializer,
+            'kernel_regularizer': keras.regularizers.get(kernel_regularizer),
+            'bias_regularizer': keras.regularizers.get(bias_regularizer),
+        }
+        levels = _get_lateral_levels(config)
+        inputs = {
+            str(level): keras.Input(config['input_specs'][str(level)][1:], name=str(level))
+            for level in levels
+        }
+        features = _apply_top_down(inputs, levels, config)
+        features = _apply_coarser(features, levels, config)
+        features = _apply_norms(features, config)
+        super().__init__(inputs=inputs, outputs=features, **{'name': 'fpn', **kwargs})
+        # Proxies, because Keras would wrap plain dicts.
+        self._config = types.MappingProxyType(config)
+        self._lateral_levels = tuple(str(level) for level in levels)
+        self._output_specs = types.MappingProxyType(
+            {level: tuple(feature.shape) for level, feature in features.items()}
+        )
+
+    def call(
+        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
+    ) -> dict[str, Any]:
+        used = {level: inputs[level] for level in self._lateral_levels}
+        return super().call(used, training=training, mask=mask)
+
+    @property
+    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
+        """Shapes of the outputs by level."""
+        return dict(self._output_specs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
+    ) -> FPN:
+        del custom_objects
+        return cls(**config)
+
+
+def _get_lateral_levels(config: dict[str, Any]) -> list[int]:
+    """Backbone levels that the pyramid reads; checks what would fail far from its cause."""
+    if config['fusion_type'] not in ('sum', 'concat'):
+        raise ValueError(
+            f"Unknown fusion of the FPN. Expected fusion_type 'sum' or 'concat'. "
+            f'Received: {config["fusion_type"]!r}'
+        )
+    specs, first, last = config['input_specs'], config['min_level'], config['max_level']
+    available = sorted(int(level) for level in specs)
+    levels = [level for level in range(first, last + 1) if level <= max(available)]
+    missing = [level for level in levels if level not in available]
+    if not levels or missing:
+        raise ValueError(
+            f'The FPN starts at level {first}, for which the backbone has no features. '
+            f'Expected min_level to be one of its levels {available}. '
+            f'Received: min_level={first}, max_level={last}'
+        )
+    for fine, coarse in itertools.pairwise(levels):
+        for side, name in ((1, 'height'), (2, 'width')):
+            small, large = specs[str(coarse)][side], specs[str(fine)][side]
+            if None not in (small, large) and large != 2 * small:
+                raise ValueError(
+                    f'Feature maps do not fit onto one another: {name} {large} at level {fine} '
+                    f'is not twice the {small} at level {coarse}. '
+                    f'Expected an image {name} that is a multiple of {2 ** levels[-1]}.'
+                )
+    return levels
+
+
+def _conv(name: str, kernel_size: int, strides: int, config: dict[str, Any]) -> keras.layers.Layer:
+    common = {
+        'filters': config['num_filters'],
+        'kernel_size': kernel_size,
+        'strides': strides,
+        'padding': 'same',
+        'bias_regularizer': config['bias_regularizer'],
+        'name': name,
+    }
+    prefixes = ('depthwise', 'pointwise') if config['use_separable_conv'] else ('kernel',)
+    for prefix in prefixes:
+        common[f'{prefix}_initializer'] = initializers_lib.clone_initializer(
+            config['kernel_initializer']
+        )
+        common[f'{prefix}_regularizer'] = config['kernel_regularizer']
+    cls = keras.layers.SeparableConv2D if config['use_separable_conv'] else keras.layers.Conv2D
+    return cls(**common)
+
+
+def _enlarge(x: keras.KerasTensor, level: int, config: dict[str, Any]) -> keras.KerasTensor:
+    if config['use_keras_layer']:
+        return keras.layers.UpSampling2D(2, interpolation='nearest', name=f'upsample_{level}')(x)
+    return nn_layers.NearestUpsampling(2, name=f'upsample_{level}')(x)
+
+
+def _apply_top_down(inputs: Features, levels: list[int], config: dict[str, Any]) -> Features:
+    """Lateral convolutions, fusion from coarse to fine, and a 3x3 convolution per level."""
+    features: Features = {}
+    for level in reversed(levels):
+        x = _conv(f'lateral_{level}', 1, 1, config)(inputs[str(level)])
+        if level != levels[-1]:
+            coarser = _enlarge(features[str(level + 1)], level + 1, config)
+            merge = keras.layers.Add if config['fusion_type'] == 'sum' else keras.layers.Concatenate
+            x = merge(name=f'merge_{level}')([coarser, x])
+        features[str(level)] = x
+    return {
+        str(level): _conv(f'post_hoc_{level}', 3, 1, config)(features[str(level)])
+        for level in levels
+    }
+
+
+def _apply_coarser(features: Features, levels: list[int], config: dict[str, Any]) -> Features:
+    """Adds the levels above the backbone's; all but the first of them see activated features."""
+    activation = activations.get_activation(config['activation'])
+    for level in range(levels[-1] + 1, config['max_level'] + 1):
+        x = features[str(level - 1)]
+        if level > levels[-1] + 1:
+            x = keras.layers.Activation(activation, name=f'activation_{level - 1}')(x)
+        features[str(level)] = _conv(f'coarser_{level}', 3, 2, config)(x)
+    return features
+
+
+def _apply_norms(features: Features, config: dict[str, Any]) -> Features:
+    return {
+        level: norm.BatchNormalization(
+            config['norm_momentum'],
+            config['norm_epsilon'],
+            synchronized=config['use_sync_bn'],
+            name=f'norm_{level}',
+        )(feature)
+        for level, feature in sorted(features.items(), key=lambda item: int(item[0]))
+    }
+
+
+@factory.register_decoder_builder('fpn')
+def build_fpn_decoder(
+    input_specs: Mapping[str, Any],
+    model_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
+) -> FPN:
+    """Builds an FPN from a model config whose `decoder` is of type 'fpn'."""
+    if model_config.decoder.type != 'fpn':
+        raise errors.UsageError(
+            'this builder makes another decoder',
+            expected="type 'fpn'",
+            received=repr(model_config.decoder.type),
+        )
+    config = model_config.decoder.get()
+    norm_activation = model_config.norm_activation
+    return FPN(
+        input_specs=input_specs,
+        min_level=model_config.min_level,
+        max_level=model_config.max_level,
+        num_filters=config.num_filters,
+        fusion_type=config.fusion_type,
+        use_separable_conv=config.use_separable_conv,
+        use_keras_layer=config.use_keras_layer,
+        activation=norm_activation.activation,
+        use_sync_bn=norm_activation.use_sync_bn,
+        norm_momentum=norm_activation.norm_momentum,
+        norm_epsilon=norm_activation.norm_epsilon,
+        kernel_regularizer=l2_regularizer,
+    )

@@ -1,0 +1,135 @@
+"""Assembles models from configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional, Union
+
+import keras
+import tensorflow as tf
+
+from official_lite import errors
+from official_lite.vision.modeling import retinanet_model
+from official_lite.vision.modeling.backbones import factory as backbone_factory
+from official_lite.vision.modeling.decoders import factory as decoder_factory
+from official_lite.vision.modeling.heads import factory as head_factory
+from official_lite.vision.modeling.layers import detection_generator
+
+
+def build_retinanet(
+    input_specs: keras.layers.InputSpec,
+    model_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
+    backbone: Optional[keras.Model] = None,
+    decoder: Optional[keras.Model] = None,
+    num_anchors_per_location: Union[int, dict[str, int], None] = None,
+    anchor_boxes: Optional[Mapping[str, tf.Tensor]] = None,
+) -> retinanet_model.RetinaNetModel:
+    """Builds a RetinaNet, with all its variables.
+
+    Args:
+        input_specs: Shape of the images, [batch, height, width, channels]; None for sides that
+            vary.
+        model_config: A `configs.retinanet.RetinaNet`.
+        l2_regularizer: Regulariser of convolution kernels.
+        backbone: A backbone in place of the config's.
+        decoder: A decoder in place of the config's.
+        num_anchors_per_location: Number of anchors, by level if need be, in place of the config's.
+        anchor_boxes: Anchors by level for detections, in place of the config's.
+
+    Returns:
+        The model; `checkpoint_items` names its parts.
+
+    Raises:
+        UsageError: If there are fewer than two classes, or the image size does not fit the levels.
+    """
+    _check_num_classes(model_config.num_classes)
+    _check_input_size(input_specs.shape[1:3], model_config.max_level)
+    if backbone is None:
+        backbone = backbone_factory.build_backbone(
+            input_specs, model_config.backbone, model_config.norm_activation, l2_regularizer
+        )
+    if decoder is None:
+        decoder = decoder_factory.build_decoder(backbone.output_specs, model_config, l2_regularizer)
+    features = backbone.output_specs if decoder is None else decoder.output_specs
+    _check_levels(features, model_config)
+    anchor_config = model_config.anchor
+    head = head_factory.build_head(
+        features,
+        model_config,
+        num_anchors_per_location or len(anchor_config.aspect_ratios) * anchor_config.num_scales,
+        l2_regularizer,
+    )
+    return retinanet_model.RetinaNetModel(
+        backbone,
+        decoder,
+        head,
+        build_detection_generator(model_config.detection_generator),
+        anchor_boxes=anchor_boxes,
+        min_level=model_config.min_level,
+        max_level=model_config.max_level,
+        num_scales=anchor_config.num_scales,
+        aspect_ratios=anchor_config.aspect_ratios,
+        anchor_size=anchor_config.anchor_size,
+    )
+
+
+def build_detection_generator(config: Any) -> detection_generator.MultilevelDetectionGenerator:
+    """Builds a detection generator from a `configs.retinanet.DetectionGenerator`."""
+    try:
+        return detection_generator.MultilevelDetectionGenerator(
+            apply_nms=config.apply_nms,
+            pre_nms_top_k=config.pre_nms_top_k,
+            pre_nms_score_threshold=config.pre_nms_score_threshold,
+            nms_iou_threshold=config.nms_iou_threshold,
+            max_num_detections=config.max_num_detections,
+            nms_version=config.nms_version,
+            use_cpu_nms=config.use_cpu_nms,
+            soft_nms_sigma=config.soft_nms_sigma,
+            tflite_post_processing_config=config.tflite_post_processing.as_dict(),
+            return_decoded=config.return_decoded,
+            use_class_agnostic_nms=config.use_class_agnostic_nms,
+            box_coder_weights=config.box_coder_weights,
+            name='detection_generator',
+        )
+    except ValueError as error:
+        raise errors.UsageError(str(error), where='task.model.detection_generator') from error
+
+
+def _check_num_classes(num_classes: int) -> None:
+    if num_classes < 2:
+        raise errors.UsageError(
+            'a detector needs at least one class besides background, which counts as one',
+            where='task.model.num_classes',
+            expected='2 or more',
+            received=str(num_classes),
+        )
+
+
+def _check_input_size(sides: Any, max_level: int) -> None:
+    stride = 2**max_level
+    known = [side for side in sides if side is not None]
+    if any(side % stride for side in known):
+        fitting = [
+            None if side is None else max(stride, round(side / stride) * stride) for side in sides
+        ]
+        raise errors.UsageError(
+            f'feature maps of level {max_level} are {stride} times smaller than images',
+            where='task.model.input_size',
+            expected=f'multiples of {stride}',
+            received=f'{list(sides)}',
+            hint=f'for example {fitting}, or a lower max_level',
+        )
+
+
+def _check_levels(features: Mapping[str, Any], model_config: Any) -> None:
+    wanted = [str(level) for level in range(model_config.min_level, model_config.max_level + 1)]
+    missing = [level for level in wanted if level not in features]
+    if missing:
+        raise errors.UsageError(
+            f'there are no features of level {", ".join(missing)}',
+            where='task.model',
+            expected=f'min_level and max_level among {sorted(features)}',
+            received=f'min_level={model_config.min_level}, max_level={model_config.max_level}',
+            hint="decoder.type='fpn' makes further levels",
+        )

@@ -1,0 +1,362 @@
+"""Heads that predict at every location of every level."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional, Union
+
+import keras
+import tensorflow as tf
+
+from official_lite.modeling import activations, norm
+from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.configs import retinanet as retinanet_cfg
+from official_lite.vision.modeling.heads import factory
+from official_lite.vision.modeling.layers import nn_layers
+
+# Share of positive anchors that the classifier assumes at the start:
+# https://arxiv.org/abs/1708.02002, section 4.1.
+FOREGROUND_PRIOR = 0.01
+
+Predictions = dict[str, tf.Tensor]
+
+
+@keras.saving.register_keras_serializable(package='official_lite')
+class RetinaNetHead(keras.layers.Layer):
+    """Class and box predictions of RetinaNet (https://arxiv.org/abs/1708.02002), and predictions of
+    further attributes.
+
+    Each kind of prediction has a tower of 3x3 convolutions, with batch normalisation and
+    activation, and a 3x3 predictor. Convolutions are the same at all levels (unless
+    `share_level_convs` is False); batch normalisation never is.
+
+    Args:
+        min_level: Finest level.
+        max_level: Coarsest level.
+        num_classes: Number of classes, with background, which is channel 0.
+        num_anchors_per_location: Number of anchors; by level (`{'3': 9, ...}`) only without shared
+            convolutions.
+        num_convs: Number of convolutions of a tower.
+        num_filters: Their width.
+        attribute_heads: Further predictions, each a dict with `name`, `type` ('regression' or
+            'classification'), `size` (number of values), and optionally `prediction_tower_name`
+            (attributes of one name share the tower of the first of them), `num_convs` and
+            `num_filters`.
+        share_classification_heads: Whether classification attributes read the class tower.
+        use_separable_conv: Whether convolutions are depthwise separable.
+        activation: Name of the activation function.
+        use_sync_bn: Whether batch normalisation uses the moments of all replicas.
+        norm_momentum: Momentum of the moving statistics.
+        norm_epsilon: Added to variances.
+        kernel_regularizer: Regulariser of kernels.
+        bias_regularizer: Regulariser of biases.
+        num_params_per_anchor: Number of values that describe a box.
+        share_level_convs: Whether levels share convolutions.
+
+    Raises:
+        ValueError: If `num_classes` is below 2, or an attribute is not described well.
+    """
+
+    def __init__(
+        self,
+        min_level: int,
+        max_level: int,
+        num_classes: int,
+        num_anchors_per_location: Union[int, dict[str, int]],
+        num_convs: int = 4,
+        num_filters: int = 256,
+        attribute_heads: Optional[Sequence[Mapping[str, Any]]] = None,
+        share_classification_heads: bool = False,
+        use_separable_conv: bool = False,
+        activation: str = 'relu',
+        use_sync_bn: bool = False,
+        norm_momentum: float = 0.99,
+        norm_epsilon: float = 0.001,
+        kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
+        bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
+        num_params_per_anchor: int = 4,
+        share_level_convs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # A proxy, because Keras would wrap a plain dict.
+        self._config = types.MappingProxyType(
+            {
+                'min_level': min_level,
+                'max_level': max_level,
+                'num_classes': num_classes,
+                'num_anchors_per_location': num_anchors_per_location,
+                'num_convs': num_convs,
+                'num_filters': num_filters,
+                'attribute_heads': [dict(head) for head in attribute_heads or ()],
+                'share_classification_heads': share_classification_heads,
+                'use_separable_conv': use_separable_conv,
+                'activation': activation,
+                'use_sync_bn': use_sync_bn,
+                'norm_momentum': norm_momentum,
+                'norm_epsilon': norm_epsilon,
+                'kernel_regularizer': keras.regularizers.get(kernel_regularizer),
+                'bias_regularizer': keras.regularizers.get(bias_regularizer),
+                'num_params_per_anchor': num_params_per_anchor,
+                'share_level_convs': share_level_convs,
+            }
+        )
+        self._check()
+        self._levels = tuple(str(level) for level in range(min_level, max_level + 1))
+        self._activation = activations.get_activation(activation)
+        self.cls_convs, self.cls_norms = self._make_tower('cls', num_convs, num_filters)
+        self.classifier = self._make_predictor('classifier', num_classes, prior=FOREGROUND_PRIOR)
+        self.box_convs, self.box_norms = self._make_tower('box', num_convs, num_filters)
+        self.box_regressor = self._make_predictor('box_regressor', num_params_per_anchor)
+        self._make_attribute_heads()
+
+    def _check(self) -> None:
+        config = self._config
+        if config['num_classes'] < 2:
+            raise ValueError(
+                'RetinaNet needs at least one class besides background, which is class 0. '
+                f'Expected num_classes of 2 or more. Received: num_classes={config["num_classes"]}'
+            )
+        if isinstance(config['num_anchors_per_location'], Mapping) and config['share_level_convs']:
+            raise ValueError(
+                'Levels with different numbers of anchors cannot share convolutions. '
+                'Expected share_level_convs=False or one number. Received: '
+                f'num_anchors_per_location={dict(config["num_anchors_per_location"])}'
+            )
+        for head in config['attribute_heads']:
+            if head['type'] not in ('regression', 'classification'):
+                raise ValueError(
+                    f'Unknown type of attribute head {head["name"]!r}. '
+                    f"Expected 'regression' or 'classification'. "
+                    f'Received: {head["type"]!r}'
+                )
+            if head.get('prediction_tower_name') and config['share_classification_heads']:
+                raise ValueError(
+                    f'Attribute head {head["name"]!r} names a tower '
+                    f'({head["prediction_tower_name"]!r}) while '
+                    'share_classification_heads=True gives it the class tower. Expected one of the two.'
+                )
+
+    # Parts
+
+    def _make_conv(
+        self, name: str, filters: int, kernel_stddev: Optional[float], **kwargs: Any
+    ) -> keras.layers.Layer:
+        """A 3x3 convolution; `kernel_stddev` None leaves Keras's own initialiser."""
+        config = self._config
+        prefixes = ('depthwise', 'pointwise') if config['use_separable_conv'] else ('kernel',)
+        for prefix in prefixes:
+            kwargs[f'{prefix}_regularizer'] = config['kernel_regularizer']
+            if kernel_stddev is not None:
+                kwargs[f'{prefix}_initializer'] = keras.initializers.RandomNormal(
+                    stddev=kernel_stddev
+                )
+        cls = keras.layers.SeparableConv2D if config['use_separable_conv'] else keras.layers.Conv2D
+        return cls(
+            filters,
+            kernel_size=3,
+            padding='same',
+            bias_regularizer=config['bias_regularizer'],
+            dtype=self.dtype_policy,
+            name=name,
+            **kwargs,
+        )
+
+    def _make_tower(
+        self, name: str, num_convs: int, num_filters: int
+    ) -> tuple[list[Any], list[list[norm.BatchNormalization]]]:
+        """Convolutions [conv], or [level][conv] if not shared, and normalisations [level][conv]."""
+        # Model Garden starts separable towers from Keras's default and others from N(0, 0.01).
+        stddev = None if self._config['use_separable_conv'] else 0.01
+
+        def make_convs(prefix: str) -> list[keras.layers.Layer]:
+            return [
+                self._make_conv(f'{prefix}_{i}', num_filters, stddev, use_bias=True)
+                for i in range(num_convs)
+            ]
+
+        if self._config['share_level_convs']:
+            convs: list[Any] = make_convs(f'{name}_conv')
+        else:
+            convs = [make_convs(f'{name}_conv_{level}') for level in self._levels]
+        norms = [
+            [self._make_norm(f'{name}_norm_{level}_{i}') for i in range(num_convs)]
+            for level in self._levels
+        ]
+        return convs, norms
+
+    def _make_norm(self, name: str) -> norm.BatchNormalization:
+        return norm.BatchNormalization(
+            self._config['norm_momentum'],
+            self._config['norm_epsilon'],
+            synchronized=self._config['use_sync_bn'],
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _make_predictor(self, name: str, num_values: int, prior: Optional[float] = None) -> Any:
+        """A convolution, or one for each level, that gives `num_values` per anchor."""
+        stddev = 0.03 if self._config['use_separable_conv'] else 1e-5
+        bias = 'zeros' if prior is None else initializers_lib.make_prior_bias_initializer(prior)
+        if self._config['share_level_convs']:
+            return self._make_conv(
+                name,
+                num_values * self._config['num_anchors_per_location'],
+                stddev,
+                bias_initializer=bias,
+            )
+        return [
+            self._make_conv(
+                f'{name}_{level}',
+                num_values * self._get_num_anchors(level),
+                stddev,
+                bias_initializer=bias,
+            )
+            for level in self._levels
+        ]
+
+    def _get_num_anchors(self, level: str) -> int:
+        num_anchors = self._config['num_anchors_per_location']
+        return num_anchors[level] if isinstance(num_anchors, Mapping) else num_anchors
+
+    def _make_attribute_heads(self) -> None:
+        """Creates predictors by attribute, and towers by the first attribute that uses them."""
+        self.att_predictors: dict[str, Any] = {}
+        self.att_convs: dict[str, Any] = {}
+        self.att_norms: dict[str, Any] = {}
+        self._att_towers: dict[str, Optional[str]] = {}
+        owners: dict[str, str] = {}
+        for head in self._config['attribute_heads']:
+            name = head['name']
+            prior = FOREGROUND_PRIOR if head['type'] == 'classification' else None
+            self.att_predictors[name] = self._make_predictor(
+                f'{name}_attributes', head['size'], prior
+            )
+            if self._config['share_classification_heads'] and head['type'] == 'classification':
+                self._att_towers[name] = None
+                continue
+            owner = owners.setdefault(head.get('prediction_tower_name') or f'/{name}', name)
+            self._att_towers[name] = owner
+            if owner == name:
+                self.att_convs[name], self.att_norms[name] = self._make_tower(
+                    name,
+                    head.get('num_convs') or self._config['num_convs'],
+                    head.get('num_filters') or self._config['num_filters'],
+                )
+
+    # Building and calling
+
+    def build(self, input_shape: Mapping[str, Sequence[Optional[int]]]) -> None:
+        """Builds all parts.
+
+        Args:
+            input_shape: Shapes of the feature maps by level.
+        """
+        for index, level in enumerate(self._levels):
+            shape = (*tuple(input_shape[level])[:-1], tuple(input_shape[level])[-1])
+            cls_shape = self._build_tower(self.cls_convs, self.cls_norms, index, shape)
+            _build_once(self._at_level(self.classifier, index), cls_shape)
+            box_shape = self._build_tower(self.box_convs, self.box_norms, index, shape)
+            _build_once(self._at_level(self.box_regressor, index), box_shape)
+            shapes = {
+                name: self._build_tower(convs, self.att_norms[name], index, shape)
+                for name, convs in self.att_convs.items()
+            }
+            for name, owner in self._att_towers.items():
+                predictor = self._at_level(self.att_predictors[name], index)
+                _build_once(predictor, cls_shape if owner is None else shapes[owner])
+
+    def _build_tower(
+        self, convs: Any, norms: Any, index: int, shape: tuple[Optional[int], ...]
+    ) -> Any:
+        for conv, norm_layer in zip(self._convs_at_level(convs, index), norms[index]):
+            _build_once(conv, shape)
+            shape = (*shape[:-1], conv.filters)
+            _build_once(norm_layer, shape)
+        return shape
+
+    def _at_level(self, predictor: Any, index: int) -> keras.layers.Layer:
+        return predictor if self._config['share_level_convs'] else predictor[index]
+
+    def _convs_at_level(self, convs: Any, index: int) -> Sequence[keras.layers.Layer]:
+        return convs if self._config['share_level_convs'] else convs[index]
+
+    def _apply_tower(
+        self, x: tf.Tensor, convs: Any, norms: Any, index: int, training: Optional[bool]
+    ) -> tf.Tensor:
+        for conv, norm_layer in zip(self._convs_at_level(convs, index), norms[index]):
+            x = self._activation(norm_layer(conv(x), training=training))
+        return x
+
+    def call(
+        self, features: Mapping[str, tf.Tensor], training: Optional[bool] = None
+    ) -> tuple[Predictions, Predictions, dict[str, Predictions]]:
+        """Predicts.
+
+        Args:
+            features: Feature maps by level, [batch, height_l, width_l, channels].
+            training: Whether batch normalisation uses the batch's moments.
+
+        Returns:
+            Class logits [batch, height_l, width_l, anchors * num_classes] by level, box predictions
+            [batch, height_l, width_l, anchors * num_params_per_anchor] by level, and by attribute
+            and level predictions [batch, height_l, width_l, anchors * size].
+        """
+        scores: Predictions = {}
+        boxes: Predictions = {}
+        attributes: dict[str, Predictions] = {name: {} for name in self._att_towers}
+        for index, level in enumerate(self._levels):
+            x = features[level]
+            cls_x = self._apply_tower(x, self.cls_convs, self.cls_norms, index, training)
+            scores[level] = self._at_level(self.classifier, index)(cls_x)
+            box_x = self._apply_tower(x, self.box_convs, self.box_norms, index, training)
+            boxes[level] = self._at_level(self.box_regressor, index)(box_x)
+            towers = {
+                name: self._apply_tower(x, convs, self.att_norms[name], index, training)
+                for name, convs in self.att_convs.items()
+            }
+            for name, owner in self._att_towers.items():
+                predictor = self._at_level(self.att_predictors[name], index)
+                attributes[name][level] = predictor(cls_x if owner is None else towers[owner])
+        return scores, boxes, attributes
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **nn_layers.serialize_arguments(dict(self._config))}
+
+
+def _build_once(layer: keras.layers.Layer, shape: tuple[Optional[int], ...]) -> None:
+    """Builds a layer that several levels may share."""
+    if not layer.built:
+        layer.build(shape)
+
+
+@factory.register_head_builder('retinanet', config=retinanet_cfg.RetinaNetHead)
+def build_retinanet_head(
+    input_specs: Mapping[str, Any],
+    model_config: Any,
+    num_anchors_per_location: Union[int, dict[str, int]],
+    l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
+) -> RetinaNetHead:
+    """Builds a RetinaNet head from a RetinaNet model config."""
+    del input_specs
+    config = model_config.head
+    norm_activation = model_config.norm_activation
+    return RetinaNetHead(
+        min_level=model_config.min_level,
+        max_level=model_config.max_level,
+        num_classes=model_config.num_classes,
+        num_anchors_per_location=num_anchors_per_location,
+        num_convs=config.num_convs,
+        num_filters=config.num_filters,
+        attribute_heads=[head.as_dict() for head in config.attribute_heads or ()],
+        share_classification_heads=config.share_classification_heads,
+        use_separable_conv=config.use_separable_conv,
+        activation=norm_activation.activation,
+        use_sync_bn=norm_activation.use_sync_bn,
+        norm_momentum=norm_activation.norm_momentum,
+        norm_epsilon=norm_activation.norm_epsilon,
+        kernel_regularizer=l2_regularizer,
+        share_level_convs=bool(config.share_level_convs),
+        name='retinanet_head',
+    )

@@ -1,0 +1,1 @@
+"""Blocks and layers that models are made of."""

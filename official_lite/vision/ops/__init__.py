@@ -1,0 +1,1 @@
+"""Pure tensor functions for vision: boxes, anchors, matching, suppression, images."""
