@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
@@ -11,7 +12,14 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.vision.dataloaders import source as source_lib
 
-__all__ = ['find_bad_images', 'remember_source', 'translate_data_error']
+__all__ = [
+    'check_image',
+    'find_bad_images',
+    'make_error',
+    'remember_source',
+    'report_skipped',
+    'translate_data_error',
+]
 
 # What tf.data raises when a record or an image cannot be read.
 _DATA_ERRORS = (
@@ -22,6 +30,7 @@ _DATA_ERRORS = (
     tf.errors.UnknownError,
 )
 _NUM_THREADS = 8
+_NUM_REPORTED = 10
 
 _live_sources: weakref.WeakSet[source_lib.Source] = weakref.WeakSet()
 
@@ -62,9 +71,7 @@ def make_error(source: source_lib.Source, index: int, reason: str) -> errors.Dat
     )
 
 
-def find_bad_images(
-    source: source_lib.Source, indices: Iterable[int]
-) -> Iterator[tuple[int, str]]:
+def find_bad_images(source: source_lib.Source, indices: Iterable[int]) -> Iterator[tuple[int, str]]:
     """(index, reason) of the examples whose image cannot be read, in order."""
 
     def check(index: int) -> tuple[int, str]:
@@ -91,3 +98,14 @@ def check_image(image_bytes: bytes) -> str:
         detail = error.message.split(' [Op:')[0].split('}} ')[-1]
         return f'the image cannot be decoded ({len(image_bytes)} bytes: {detail})'
     return ''
+
+
+def report_skipped(lines: Sequence[str]) -> None:
+    """Says on stderr what is left out, and why; the first ten in full."""
+    if not lines:
+        return
+    print(f'skipped {len(lines)} that cannot be read:', file=sys.stderr)
+    for line in lines[:_NUM_REPORTED]:
+        print(f'  {line}', file=sys.stderr)
+    if len(lines) > _NUM_REPORTED:
+        print(f'  and {len(lines) - _NUM_REPORTED} more', file=sys.stderr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 import os
 import subprocess
@@ -267,7 +268,7 @@ def _compose_in_parallel(split: str, num_scenes: int) -> list[_Scene]:
     with ThreadPoolExecutor(num_children) as pool:
         parts = pool.map(
             lambda ends: _compose_in_child(split, *ends),
-            [(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)],
+            [(int(a), int(b)) for a, b in itertools.pairwise(bounds)],
         )
         return _collect(parts, split, num_scenes)
 
@@ -340,7 +341,9 @@ def _unpack(arrays: np.lib.npyio.NpzFile) -> list[_Scene]:
     boxes, labels, areas = (arrays[name] for name in ('boxes', 'labels', 'areas'))
     return [
         _Scene(image, instance_map, boxes[i:j].tolist(), labels[i:j].tolist(), areas[i:j].tolist())
-        for image, instance_map, i, j in zip(images, maps, ends - arrays['counts'], ends, strict=True)
+        for image, instance_map, i, j in zip(
+            images, maps, ends - arrays['counts'], ends, strict=True
+        )
     ]
 
 

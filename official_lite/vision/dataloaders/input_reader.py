@@ -155,11 +155,10 @@ class InputReader:
             return dataset.batch(batch_size, drop_remainder=True)
         image_spec, label_spec = dataset.element_spec
         values = {
-            name: tf.nest.map_structure(lambda s, v=padding.get(name, 0): _make_value(s, v), spec)
-            for name, spec in label_spec.items()
+            name: _make_values(spec, padding.get(name, 0)) for name, spec in label_spec.items()
         }
         dataset = dataset.padded_batch(
-            batch_size, padding_values=(_make_value(image_spec, 0), values), drop_remainder=True
+            batch_size, padding_values=(_make_values(image_spec, 0), values), drop_remainder=True
         )
         return dataset.map(lambda images, labels: (images, self._fix_lengths(labels, padding)))
 
@@ -168,9 +167,7 @@ class InputReader:
     ) -> dict[str, tf.Tensor]:
         """Pads labels of varying length to a multiple of 8, or to the fixed length."""
         fixed = self._options.max_num_instances
-        padded = {
-            name: _pad_second(labels[name], value, fixed) for name, value in padding.items()
-        }
+        padded = {name: _pad_second(labels[name], value, fixed) for name, value in padding.items()}
         return {**labels, **padded}
 
     def _make_tf_options(self) -> tf.data.Options:
@@ -201,8 +198,11 @@ def _hide_unless(is_valid: tf.Tensor, record: source_lib.Tensors) -> source_lib.
     return hidden
 
 
-def _make_value(spec: tf.TensorSpec, value: float) -> tf.Tensor:
-    return tf.zeros([], spec.dtype) if not value else tf.constant(value, spec.dtype)
+def _make_values(specs: Any, value: float) -> Any:
+    """`value` in the dtype of each spec."""
+    return tf.nest.map_structure(
+        lambda spec: tf.constant(value, spec.dtype) if value else tf.zeros([], spec.dtype), specs
+    )
 
 
 def _pad_second(values: tf.Tensor, constant: float, length: int | None) -> tf.Tensor:

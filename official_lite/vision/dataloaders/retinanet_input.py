@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from official_lite import errors
 from official_lite.vision.dataloaders import parser
+from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.ops import box_ops, preprocess_ops
 
 __all__ = ['PADDING', 'Parser', 'build_parser']
@@ -98,9 +99,7 @@ class Parser(parser.Parser):
             image = preprocess_ops.random_jpeg_quality(image, *self._aug_rand_jpeg, seed=key)
         if self._aug_rand_hflip:
             image, boxes, _ = preprocess_ops.random_horizontal_flip(image, boxes, seed=key)
-        return self._resize(
-            image, boxes, classes, (self._aug_scale_min, self._aug_scale_max), key
-        )
+        return self._resize(image, boxes, classes, (self._aug_scale_min, self._aug_scale_max), key)
 
     def _parse_eval_data(self, data: parser.Record) -> tuple[tf.Tensor, Labels]:
         """One example to evaluate on.
@@ -116,7 +115,7 @@ class Parser(parser.Parser):
         image, labels = self._resize(image, data['groundtruth_boxes'], classes, (1.0, 1.0), None)
         image_size = tf.cast(tf.shape(data['image'])[:2], tf.float32)
         labels['groundtruths'] = {
-            'source_id': _to_number(data['source_id']),
+            'source_id': source_lib.to_number(data['source_id']),
             'height': data['height'],
             'width': data['width'],
             'num_detections': tf.shape(classes)[0],
@@ -127,6 +126,19 @@ class Parser(parser.Parser):
             'is_crowds': self._pad(tf.cast(data['groundtruth_is_crowd'], tf.int32), 0),
         }
         return image, labels
+
+    def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What evaluation makes of an image, for use without labels.
+
+        Args:
+            image: uint8 [height, width, 3].
+
+        Returns:
+            uint8 [height, width, 3] of the network input, and image_info, float32 [4, 2].
+        """
+        no_boxes, no_classes = tf.zeros([0, 4]), tf.zeros([0], tf.int64)
+        image, labels = self._resize(image, no_boxes, no_classes, (1.0, 1.0), None)
+        return image, labels['image_info']
 
     def _resize(
         self,
@@ -180,15 +192,6 @@ def _pad_with_mean_colour(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     # tf.pad takes one value for all channels, so the fill is 0 for the while; uint8 wraps around.
     padded = tf.image.pad_to_bounding_box(image - fill, 0, 0, size[0], size[1]) + fill
     return tf.ensure_shape(padded, [*size, 3])
-
-
-def _to_number(source_id: tf.Tensor) -> tf.Tensor:
-    """int64 of an id that may be a string; a string that is no number becomes its hash."""
-    if source_id.dtype != tf.string:
-        return tf.cast(source_id, tf.int64)
-    is_number = tf.strings.regex_full_match(source_id, r'[+-]?[0-9]{1,18}')
-    number = tf.strings.to_number(tf.where(is_number, source_id, '0'), tf.int64)
-    return tf.where(is_number, number, tf.strings.to_hash_bucket_fast(source_id, 1 << 53))
 
 
 def build_parser(

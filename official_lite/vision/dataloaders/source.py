@@ -11,12 +11,14 @@ import tensorflow as tf
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
 
-__all__ = ['IndexedSource', 'Order', 'Source', 'Tensors', 'decode_image']
+__all__ = ['IndexedSource', 'Order', 'Source', 'Tensors', 'decode_image', 'to_number']
 
 Tensors = dict[str, tf.Tensor]
 
 # tf.data counts in int64; this many positions never end.
 _ENDLESS = 1 << 62
+# Hashes are below what a float64, and so JSON, holds exactly.
+_NUM_HASH_BUCKETS = 1 << 53
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,3 +129,12 @@ def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image
+
+
+def to_number(source_id: tf.Tensor) -> tf.Tensor:
+    """int64 [] of an id that may be a string; a string that is no number becomes its hash."""
+    if source_id.dtype != tf.string:
+        return tf.cast(source_id, tf.int64)
+    is_number = tf.strings.regex_full_match(source_id, r'[+-]?[0-9]{1,18}')
+    number = tf.strings.to_number(tf.where(is_number, source_id, '0'), tf.int64)
+    return tf.where(is_number, number, tf.strings.to_hash_bucket_fast(source_id, _NUM_HASH_BUCKETS))

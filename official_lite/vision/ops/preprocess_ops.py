@@ -264,8 +264,10 @@ def resize_and_crop_masks(
     """
     size = tf.cast(tf.shape(masks)[1:3], tf.float32)
     # One mask more, because resizing none at all fails.
-    masks = tf.concat([tf.zeros_like(masks[:1]), masks], 0) if masks.shape[0] else tf.pad(
-        masks, [[1, 0], [0, 0], [0, 0], [0, 0]]
+    masks = (
+        tf.concat([tf.zeros_like(masks[:1]), masks], 0)
+        if masks.shape[0]
+        else tf.pad(masks, [[1, 0], [0, 0], [0, 0], [0, 0]])
     )
     scaled_size = tf.cast(image_scale * size, tf.int32)
     scaled = tf.image.resize(masks, scaled_size, method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
@@ -304,12 +306,14 @@ def resize_image(
     else:
         new_size = _compute_size_by_short_side(original, size, max_size)
     resized = tf.image.resize(image, new_size, method=method)
-    info = tf.stack([
-        tf.cast(original, tf.float32),
-        tf.cast(new_size, tf.float32),
-        tf.cast(new_size / original, tf.float32),
-        tf.zeros([2], tf.float32),
-    ])
+    info = tf.stack(
+        [
+            tf.cast(original, tf.float32),
+            tf.cast(new_size, tf.float32),
+            tf.cast(new_size / original, tf.float32),
+            tf.zeros([2], tf.float32),
+        ]
+    )
     return resized, info
 
 
@@ -411,9 +415,7 @@ def random_crop_image(
     Returns:
         [crop height, crop width, channels].
     """
-    offset, size = _sample_crop(
-        tf.shape(image), aspect_ratio_range, area_range, max_attempts, seed
-    )
+    offset, size = _sample_crop(tf.shape(image), aspect_ratio_range, area_range, max_attempts, seed)
     return tf.slice(image, offset, size)
 
 
@@ -518,6 +520,4 @@ def random_jpeg_quality(
     do_apply = _uniform(seed, 'jpeg') <= prob_to_apply
     low, high = tf.cast(min_quality, tf.float32), tf.cast(max_quality, tf.float32)
     quality = tf.cast(tf.floor(_uniform(seed, 'jpeg_quality', minval=low, maxval=high)), tf.int32)
-    return tf.cond(
-        do_apply, lambda: tf.image.adjust_jpeg_quality(image, quality), lambda: image
-    )
+    return tf.cond(do_apply, lambda: tf.image.adjust_jpeg_quality(image, quality), lambda: image)

@@ -1,0 +1,290 @@
+"""Reads COCO annotation files (https://cocodataset.org/#format-data), as they are found."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from official_lite import errors
+from official_lite.vision.dataloaders import table_source
+
+__all__ = ['CocoAnnotations', 'load_coco_annotations']
+
+Json = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoAnnotations:
+    """What an annotation file says.
+
+    Attributes:
+        table: The boxes, clipped to their images; those without area are left out.
+        file_names: Of the images, in the table's order, which is the file's.
+        class_names: Names of the labels 1..K: all categories by ascending id.
+        category_ids: Ids of the labels 1..K.
+        num_dropped_boxes: Boxes without area inside their image.
+        fingerprint: Digest of the file.
+        segmentations: Of each box, as the file has them; None if not asked for.
+    """
+
+    table: table_source.AnnotationTable
+    file_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    num_dropped_boxes: int
+    fingerprint: str
+    segmentations: tuple[Any, ...] | None = None
+
+
+def load_coco_annotations(
+    path: str | Path,
+    *,
+    get_size: Callable[[str], tuple[int, int]] | None = None,
+    has_segmentations: bool = False,
+) -> CocoAnnotations:
+    """Reads an annotation file.
+
+    Args:
+        path: The JSON file.
+        get_size: Returns (height, width) of an image by its `file_name`, where the file has none.
+        has_segmentations: Whether to keep polygons and run-length masks.
+
+    Raises:
+        UsageError: The file does not exist.
+        DataError: It cannot be read, or is not what COCO's format says; names the entry.
+    """
+    content = _read(Path(path))
+    return _Reader(str(path), content, get_size, has_segmentations).read()
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise errors.UsageError(f'the file {str(path)!r} does not exist', where='annotation_file')
+    if path.is_dir():
+        raise errors.UsageError(
+            f'{str(path)!r} is a folder', where='annotation_file', expected='a COCO JSON file'
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.DataError(
+            f'the file cannot be read ({error.strerror})', where=str(path)
+        ) from error
+
+
+class _Reader:
+    def __init__(
+        self,
+        path: str,
+        content: bytes,
+        get_size: Callable[[str], tuple[int, int]] | None,
+        has_segmentations: bool,
+    ) -> None:
+        self._path = path
+        self._get_size = get_size
+        self._has_segmentations = has_segmentations
+        self._fingerprint = hashlib.sha256(content).hexdigest()
+        self._data = self._parse(content)
+        self._num_dropped = 0
+
+    def _parse(self, content: bytes) -> Json:
+        try:
+            data = json.loads(content)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            place = f':{error.lineno}' if isinstance(error, json.JSONDecodeError) else ''
+            raise errors.DataError(
+                f'not a JSON file ({error})', where=f'{self._path}{place}'
+            ) from error
+        missing = [key for key in ('images', 'categories') if not _is_list_of_dicts(data, key)]
+        if missing:
+            raise self._error('', f'not a COCO annotation file: it has no list {missing[0]!r}')
+        return data
+
+    def _error(self, entry: str, message: str, **details: str) -> errors.DataError:
+        where = f'{self._path}, {entry}' if entry else self._path
+        return errors.DataError(message, where=where, **details)
+
+    def read(self) -> CocoAnnotations:
+        categories = self._read_categories()
+        images = self._read_images()
+        boxes_by_image = self._group_annotations(images)
+        category_labels = {id_: label for label, id_ in enumerate(categories, start=1)}
+        rows: list[_Box] = []
+        counts: list[int] = []
+        for image_id, image in images.items():
+            found = [
+                self._read_box(annotation, image, category_labels)
+                for annotation in boxes_by_image.get(image_id, [])
+            ]
+            kept = [box for box in found if box is not None]
+            self._num_dropped += len(found) - len(kept)
+            rows.extend(kept)
+            counts.append(len(kept))
+        return CocoAnnotations(
+            table=_make_table(rows, counts, images),
+            file_names=tuple(image['file_name'] for image in images.values()),
+            class_names=tuple(categories.values()),
+            category_ids=tuple(categories),
+            num_dropped_boxes=self._num_dropped,
+            fingerprint=self._fingerprint,
+            segmentations=tuple(b.segmentation for b in rows) if self._has_segmentations else None,
+        )
+
+    def _read_categories(self) -> dict[int, str]:
+        categories: dict[int, str] = {}
+        for number, category in enumerate(self._data['categories']):
+            id_ = category.get('id')
+            if not _is_int(id_):
+                raise self._error(f'categories[{number}]', 'no id', expected='an integer')
+            if id_ in categories:
+                raise self._error(f'categories[{number}]', f'the category id {id_} occurs twice')
+            categories[id_] = str(category.get('name', f'class_{id_}'))
+        return dict(sorted(categories.items()))
+
+    def _read_images(self) -> dict[int, Json]:
+        images: dict[int, Json] = {}
+        for number, image in enumerate(self._data['images']):
+            entry = f'images[{number}]'
+            if not _is_int(image.get('id')):
+                raise self._error(entry, 'no id', expected='an integer')
+            if not isinstance(image.get('file_name'), str) or not image['file_name']:
+                raise self._error(f'{entry} (id {image["id"]})', 'no file_name')
+            if image['id'] in images:
+                raise self._error(entry, f'the image id {image["id"]} occurs twice')
+            images[image['id']] = self._add_size(image, entry)
+        return images
+
+    def _add_size(self, image: Json, entry: str) -> Json:
+        height, width = image.get('height'), image.get('width')
+        if not height or not width:
+            if self._get_size is None:
+                raise self._error(entry, 'no height and width')
+            height, width = self._get_size(image['file_name'])
+        is_fine = all(isinstance(v, (int, float)) and v >= 1 for v in (height, width))
+        if not is_fine:
+            raise self._error(
+                entry, 'no usable size', expected='pixels', received=f'{height!r} x {width!r}'
+            )
+        return {**image, 'height': int(height), 'width': int(width)}
+
+    def _group_annotations(self, images: Mapping[int, Json]) -> dict[int, list[Json]]:
+        annotations = self._data.get('annotations', [])
+        if not isinstance(annotations, list):
+            raise self._error('annotations', 'not a list')
+        groups: dict[int, list[Json]] = {}
+        for number, annotation in enumerate(annotations):
+            image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
+            if image_id not in images:
+                raise self._error(
+                    f'annotations[{number}]', f'there is no image with the id {image_id!r}'
+                )
+            groups.setdefault(image_id, []).append(annotation)
+        return groups
+
+    def _read_box(
+        self, annotation: Json, image: Json, category_labels: Mapping[int, int]
+    ) -> _Box | None:
+        """The annotation's box, clipped; None if nothing of it is inside of the image."""
+        entry = f'annotation with the id {annotation.get("id")!r}'
+        label = category_labels.get(annotation.get('category_id', None))
+        if label is None:
+            raise self._error(
+                entry,
+                f'there is no category with the id {annotation.get("category_id")!r}',
+                expected=f'one of {_shorten(list(category_labels))}',
+            )
+        x, y, width, height = self._get_bbox(annotation, entry)
+        right, bottom = float(image['width']), float(image['height'])
+        box = (
+            min(max(y, 0.0), bottom),
+            min(max(x, 0.0), right),
+            min(max(y + height, 0.0), bottom),
+            min(max(x + width, 0.0), right),
+        )
+        if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
+            return None
+        area = annotation.get('area')
+        has_area = isinstance(area, (int, float)) and area > 0
+        return _Box(
+            box=box,
+            label=label,
+            is_crowd=bool(annotation.get('iscrowd', 0)),
+            area=float(area) if has_area else (box[2] - box[0]) * (box[3] - box[1]),
+            segmentation=annotation.get('segmentation') if self._has_segmentations else None,
+        )
+
+    def _get_bbox(self, annotation: Json, entry: str) -> Sequence[float]:
+        bbox = annotation.get('bbox')
+        if bbox is None:
+            bbox = _get_polygon_bbox(annotation.get('segmentation'))
+        is_fine = (
+            isinstance(bbox, (list, tuple))
+            and len(bbox) == 4
+            and all(isinstance(v, (int, float)) and math.isfinite(v) for v in bbox)
+        )
+        if not is_fine:
+            raise self._error(
+                entry, 'no usable bbox', expected='[x, y, width, height]', received=repr(bbox)
+            )
+        return [float(v) for v in bbox]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Box:
+    box: tuple[float, float, float, float]  # yxyx, pixels
+    label: int
+    is_crowd: bool
+    area: float
+    segmentation: Any
+
+
+def _is_list_of_dicts(data: Any, key: str) -> bool:
+    value = data.get(key) if isinstance(data, dict) else None
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shorten(values: Sequence[int]) -> str:
+    text = ', '.join(str(v) for v in values[:10])
+    return f'{text}, ...' if len(values) > 10 else text
+
+
+def _get_polygon_bbox(segmentation: Any) -> list[float] | None:
+    """[x, y, width, height] around polygons; None if there are none."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    try:
+        points = np.concatenate([np.asarray(p, float).reshape(-1, 2) for p in segmentation])
+    except ValueError:
+        return None
+    low, high = points.min(0), points.max(0)
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def _make_table(
+    rows: Sequence[_Box], counts: Sequence[int], images: Mapping[int, Json]
+) -> table_source.AnnotationTable:
+    heights = np.array([image['height'] for image in images.values()], np.int64)
+    widths = np.array([image['width'] for image in images.values()], np.int64)
+    boxes_px = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
+    sizes = np.repeat(np.stack([heights, widths, heights, widths], axis=-1), counts, axis=0)
+    return table_source.AnnotationTable(
+        splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=(boxes_px / sizes).astype(np.float32),
+        labels=np.array([row.label for row in rows], np.int64),
+        is_crowd=np.array([row.is_crowd for row in rows], bool),
+        areas=np.array([row.area for row in rows], np.float32),
+        heights_px=heights,
+        widths_px=widths,
+        source_ids=np.array(list(images), np.int64),
+    )
