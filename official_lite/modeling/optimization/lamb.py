@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_lite.modeling.optimization import name_patterns, replicated_optimizer
+from official_lite.modeling.optimization import name_patterns, optimizers, replicated_optimizer
 
 
 class LAMB(replicated_optimizer.ReplicatedOptimizer):
@@ -73,9 +73,9 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         v = self._slot(self._velocities, variable)
         self.assign(m, self.beta_1 * m.value + (1 - self.beta_1) * gradient)
         self.assign(v, self.beta_2 * v.value + (1 - self.beta_2) * tf.square(gradient))
-        step = tf.cast(tf.convert_to_tensor(self._iterations) + 1, variable.dtype)
-        m_hat = m.value / (1.0 - tf.pow(tf.cast(self.beta_1, variable.dtype), step))
-        v_hat = v.value / (1.0 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
+        step = tf.convert_to_tensor(self._iterations) + 1
+        m_hat = m.value / optimizers.zero_start_correction(self.beta_1, step, variable.dtype)
+        v_hat = v.value / optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
         return m_hat / (tf.sqrt(v_hat) + self.epsilon)
 
     def get_config(self) -> dict[str, Any]:

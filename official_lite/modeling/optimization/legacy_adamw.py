@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from official_lite.modeling.optimization import name_patterns, replicated_optimizer
+from official_lite.modeling.optimization import name_patterns, optimizers
 
 
-class AdamWeightDecay(replicated_optimizer.ReplicatedOptimizer, keras.optimizers.Adam):
+class AdamWeightDecay(optimizers.Adam):
     """Adam with decoupled weight decay, w -= lr * weight_decay_rate * w before each update (https://arxiv.org/abs/1711.05101).
 
     All gradients together are clipped to a norm of `gradient_clip_norm` first, which is 1 unless set otherwise.

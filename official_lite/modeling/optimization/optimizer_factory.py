@@ -24,7 +24,7 @@ SHARED_OPTIMIZERS: dict[str, Any] = {
     'sgd': optimizers.SGD,
     'sgd_experimental': optimizers.SGD,
     'adam': optimizers.Adam,
-    'adam_experimental': optimizers.Adam,
+    'adam_experimental': optimizers.AdamExperimental,
     'adamw': legacy_adamw.AdamWeightDecay,
     'adamw_experimental': optimizers.AdamW,
     'lamb': lamb.LAMB,
