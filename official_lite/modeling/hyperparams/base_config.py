@@ -92,7 +92,9 @@ class Config(params_dict.ParamsDict, Convertible):
         if restrictions:
             self.__dict__['_restrictions'] = list(restrictions)
         if default_params is not None:
-            self._override_all(default_params, None, Pass(is_strict=not self._is_free_form))
+            # Depth 1 is this construction's own; deeper ones make defaults, which nobody chose.
+            source = None if construction.building.depth > 1 else find_caller()
+            self._override_all(default_params, source, Pass(is_strict=not self._is_free_form))
 
     @property
     def BUILDER(self) -> Any:  # noqa: N802
@@ -226,7 +228,7 @@ class Config(params_dict.ParamsDict, Convertible):
             given = given.as_dict()
         place = Place(run, '', source)
         if isinstance(given, Mapping):
-            self._merge(given, place, is_new=True)
+            self._merge(given, place)
         else:
             place.reject(given, 'a mapping')
         run.finish()
