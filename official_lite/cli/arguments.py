@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import textwrap
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from official_lite import errors
+from official_lite.common import flags as common_flags
 
 __all__ = ['Help', 'parse_flags']
 
@@ -49,9 +51,8 @@ def parse_flags(
     try:
         rest = list(values(list(argv)))[1:]
     except flags.UnrecognizedFlagError as error:
-        near = [
-            name for name in error.suggestions if not name.startswith('no')
-        ] or error.suggestions  # type: ignore[attr-defined]
+        known = [name for name in values if name not in common_flags.REFUSED]
+        near = difflib.get_close_matches(error.flagname, known, n=1)
         hint = f'did you mean --{near[0]}?' if near else '--help lists all flags'
         raise errors.UsageError('unknown flag', where=f'--{error.flagname}', hint=hint) from error
     except flags.Error as error:
@@ -71,7 +72,7 @@ def _format_help(program: str, description: str, values: flags.FlagValues) -> st
             continue
         shown = f'--[no]{name}' if flag.boolean and name != 'print_config' else f'--{name}'
         body = textwrap.fill(
-            ' '.join(flag.help.split()),
+            ' '.join(flag.help.split()).replace('.;', ';'),
             width=96,
             initial_indent=' ' * 6,
             subsequent_indent=' ' * 6,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from official_lite.cli import arguments, reporting
 from official_lite.common import flags as common_flags
-from official_lite.core import parsing
+from official_lite.core import parsing, run_checks
 
 __all__ = ['main']
 
@@ -30,4 +31,6 @@ def _run(argv: list[str]) -> int:
     config = parsing.parse_experiment(values).config
     from official_lite.vision.evaluation import self_check  # needs TensorFlow
 
-    return int(self_check.main(config))
+    result = self_check.check_evaluation(config)
+    print(result)
+    return 0 if result.is_ok else 1

@@ -11,7 +11,7 @@ from absl import flags
 
 from official_lite.core import config_definitions as cfg
 
-__all__ = ['REFUSED', 'define_config_flags', 'define_flags']
+__all__ = ['MODES', 'REFUSED', 'define_config_flags', 'define_flags']
 
 # Model Garden's flags without a meaning here -> what to use instead.
 REFUSED: Mapping[str, str] = {
@@ -23,6 +23,10 @@ REFUSED: Mapping[str, str] = {
     'params_overrides': 'use --params_override',
     'experiment_type': 'use --experiment',
 }
+
+
+# `train_and_validate` is Model Garden's second name for `train_and_eval`.
+MODES = (*cfg.MODES, 'train_and_validate')
 
 
 class _RefusedFlag(flags.Flag):
@@ -51,7 +55,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """
     values = {'flag_values': flag_values}
     define_config_flags(flag_values)
-    flags.DEFINE_enum('mode', None, cfg.MODES, 'What to do.', **values)
+    flags.DEFINE_enum('mode', None, MODES, 'What to do.', **values)
     flags.DEFINE_string(
         'model_dir', None, 'Folder for checkpoints, logs, params.yaml and run.json.', **values
     )

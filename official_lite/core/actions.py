@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import best_checkpoint, checkpoints
+from official_lite.core import best_checkpoint, checkpoints, replicas
 
 Action = Callable[[Mapping[str, Any]], None]
 EMA_SUBDIR = 'ema_checkpoints'
@@ -62,7 +62,7 @@ class RecoveryCondition:
             LossError: there were more blow-ups than `recovery_max_trials`.
         """
         loss = float(np.asarray(outputs['training_loss']).reshape(()))
-        step = int(self.global_step)
+        step = replicas.to_int(self.global_step)
         is_high = step >= self.recovery_begin_steps and loss > self.loss_upper_bound
         if math.isfinite(loss) and not is_high:
             return False
@@ -136,7 +136,7 @@ class EMACheckpointing:
         """Swaps, saves, swaps back."""
         self._optimizer.swap_weights()
         try:
-            self._manager.save(int(self._optimizer.iterations))
+            self._manager.save(replicas.to_int(self._optimizer.iterations))
         finally:
             self._optimizer.swap_weights()
 

@@ -241,7 +241,7 @@ class Trainer:
         Raises:
             DataError: the training data came to its end.
         """
-        while (step := int(self._global_step)) < train_steps:
+        while (step := replicas.to_int(self._global_step)) < train_steps:
             until = min([e.next_step(step, train_steps) for e in events], default=train_steps)
             num_steps = self._pace.choose(until - step)
             with self._pace.measure(num_steps):
@@ -280,7 +280,7 @@ class Trainer:
         """Mean loss since the last logs, and the learning rate of the next step."""
         return {
             self._train_loss.name: float(self._train_loss.result()),
-            'learning_rate': float(_get_learning_rate(self._optimizer)),
+            'learning_rate': _get_learning_rate(self._optimizer),
         }
 
     def train_loop_end(self) -> Logs:
@@ -294,13 +294,13 @@ class Trainer:
     def _run_steps(self, num_steps: int) -> None:
         if self._train_iterator is None:
             self._train_iterator = iter(self._make_train_dataset())
-        before = int(self._num_batches)
+        before = replicas.to_int(self._num_batches)
         try:
             self._loop(self._train_iterator, tf.constant(num_steps, tf.int32))
         except (tf.errors.OutOfRangeError, StopIteration) as error:
             raise errors.DataError(
-                f'the training data ended after {int(self._num_batches) - before} more steps',
-                where=f'step {int(self._global_step)}',
+                f'the training data ended after {replicas.to_int(self._num_batches) - before} more steps',
+                where=f'step {replicas.to_int(self._global_step)}',
                 expected='data without end (is_training=true repeats it)',
             ) from error
 
@@ -313,7 +313,7 @@ class Trainer:
             self._one_step(iterator)
 
     def _make_train_dataset(self) -> Any:
-        seen = int(self._num_batches)
+        seen = replicas.to_int(self._num_batches)
         if self._datasets['train'] is not None:
             return input_pipelines.skip_batches(self._datasets['train'], seen)
         return input_pipelines.distribute(
@@ -348,11 +348,14 @@ class Trainer:
         """One step of evaluation on all replicas."""
 
         def step_fn(inputs: Any) -> Logs:
-            logs = self.task.validation_step(
-                inputs, model=self.model, metrics=self.validation_metrics
-            )
-            if self.task.loss in logs:
-                _update_mean(self._validation_loss, logs[self.task.loss], inputs)
+            # What counts steps must wait for the inputs: at the end of the data there are none.
+            arrived = [value for value in tf.nest.flatten(inputs) if isinstance(value, tf.Tensor)]
+            with tf.control_dependencies(arrived):
+                logs = self.task.validation_step(
+                    inputs, model=self.model, metrics=self.validation_metrics
+                )
+                if self.task.loss in logs:
+                    _update_mean(self._validation_loss, logs[self.task.loss], inputs)
             return logs
 
         inputs, passthrough_logs = self.next_eval_inputs(iterator)
@@ -430,7 +433,7 @@ class Trainer:
 
     def _export_best(self, logs: Logs) -> None:
         exporter = self._checkpoint_exporter
-        exporter.maybe_export_checkpoint(self.export_checkpoint, logs, int(self._global_step))
+        exporter.maybe_export_checkpoint(self.export_checkpoint, logs, replicas.to_int(self._global_step))
         if exporter.best_value is not None:
             name = self._config.trainer.best_checkpoint_eval_metric
             logs[f'best_{name}'] = exporter.best_value
@@ -442,8 +445,8 @@ class Trainer:
         self.synchronize_statistics()
         batch_size = getattr(self._config.task.train_data, 'global_batch_size', 0) or 0
         examples = self._num_train_examples
-        self._epoch.assign(int(self._num_batches) * batch_size // examples if examples else 0)
-        return manager.save(int(self._global_step))
+        self._epoch.assign(replicas.to_int(self._num_batches) * batch_size // examples if examples else 0)
+        return manager.save(replicas.to_int(self._global_step))
 
     def restore(self, path: str) -> None:
         """Sets everything from a checkpoint of such a run; the data goes on from where it was."""
@@ -459,7 +462,7 @@ class Trainer:
 
     def restore_weights(self, path: str) -> None:
         """Sets everything but the position in the data, to go around what made the loss blow up."""
-        seen = int(self._num_batches)
+        seen = replicas.to_int(self._num_batches)
         self.checkpoint.read(path)
         self._num_batches.assign(seen)
         self._seed_replicas()
@@ -532,9 +535,10 @@ def _update_mean(mean: keras.metrics.Mean, loss: tf.Tensor, inputs: Any) -> None
     mean.update_state(loss, sample_weight=tf.cast(has_examples, tf.float32))
 
 
-def _get_learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
+def _get_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     rate = optimizer.learning_rate
-    return rate(optimizer.iterations) if callable(rate) else rate
+    rate = rate(optimizer.iterations) if callable(rate) else rate
+    return float(tf.convert_to_tensor(rate))
 
 
 def _check_config(config: Any, needs_train_data: bool, needs_validation_data: bool) -> None:

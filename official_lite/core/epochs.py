@@ -1,11 +1,16 @@
-"""Turns lengths given in epochs into steps, once the number of examples is known."""
+"""Turns lengths given in epochs into steps, once the number of examples is known.
+
+Lengths that were left open and that mean the whole of training become `trainer.train_steps`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from official_lite import errors
 from official_lite.core import config_definitions as cfg
+from official_lite.modeling import hyperparams
 from official_lite.modeling.optimization.configs import epoch_fields
 
 __all__ = ['Length', 'list_unresolved_lengths', 'resolve_lengths']
@@ -46,12 +51,20 @@ def resolve_lengths(
         global_batch_size: Examples of one step. None means `task.train_data.global_batch_size`.
 
     Returns:
-        What was set, for the log. One epoch is `num_examples / global_batch_size` steps; lengths are
-        rounded, and at least 1.
+        What was given in epochs, for the log. One epoch is `num_examples / global_batch_size`
+        steps; lengths are rounded, and at least 1.
 
     Raises:
         UsageError: If a length is in epochs and the number of examples, or of a batch, is unknown.
     """
+    lengths = _resolve_epochs(config, num_examples, global_batch_size)
+    _fill_whole_training(config)
+    return lengths
+
+
+def _resolve_epochs(
+    config: cfg.ExperimentConfig, num_examples: int | None, global_batch_size: int | None
+) -> list[Length]:
     winners = list(_iterate_winners(config))
     if not winners:
         return []
@@ -77,7 +90,20 @@ def resolve_lengths(
     return lengths
 
 
-def _iterate_winners(config: cfg.ExperimentConfig):  # type: ignore[no-untyped-def]
+def _fill_whole_training(config: cfg.ExperimentConfig) -> None:
+    """Sets lengths that nobody gave, and that then mean all of training."""
+    trainer = config.trainer
+    if not isinstance(trainer, cfg.TrainerConfig) or not trainer.train_steps:
+        return
+    source = f'{epoch_fields.DERIVED}trainer.train_steps'
+    for path, node, name in epoch_fields.iterate_whole_training(config):
+        if getattr(node, name) is None or str(node.source_of(name)) == source:
+            config.set_from(f'{path}.{name}', trainer.train_steps, source=source)
+
+
+def _iterate_winners(
+    config: cfg.ExperimentConfig,
+) -> Iterator[tuple[str, hyperparams.Config, str, str]]:
     for owner, node, steps_field, epochs_field in epoch_fields.iterate_epoch_fields(config):
         if epoch_fields.wins_over_steps(node, steps_field):
             yield owner, node, steps_field, epochs_field

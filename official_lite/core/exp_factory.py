@@ -10,6 +10,7 @@ from official_lite.core import config_definitions as cfg
 from official_lite.core import plugins
 from official_lite.core.registry import Registry
 from official_lite.modeling import hyperparams
+from official_lite.modeling.hyperparams import tree
 
 __all__ = [
     'describe_experiment',
@@ -22,8 +23,8 @@ __all__ = [
 Factory = Callable[[], cfg.ExperimentConfig]
 AnyFactory = TypeVar('AnyFactory', bound=Callable[[], object])
 
-# How the source begins of what an experiment's factory set.
-_FACTORY = 'factory: '
+# Among the sources of a config's fields: the factory that made it. No field has this name.
+_EXPERIMENT_KEY = '(experiment)'
 
 _EXPERIMENTS: Registry[Factory] = Registry('experiment', lambda: manifest.EXPERIMENTS)
 
@@ -45,14 +46,23 @@ def get_exp_config(exp_name: str) -> cfg.ExperimentConfig:
     """
     plugins.load_entry_points()
     config = _EXPERIMENTS.lookup(exp_name)()
-    config.reset_sources(f'{_FACTORY}{exp_name}')
+    _name_sources(config, exp_name)
     return config
+
+
+def _name_sources(config: hyperparams.Config, exp_name: str) -> None:
+    """What the factory's code has set counts as set by the factory, not as somebody's choice."""
+    factory = hyperparams.Source('factory', f'factory: {exp_name}')
+    for node in tree.nodes(config):
+        sources = vars(node)['_sources']
+        sources.update({k: factory for k, source in sources.items() if source.kind == 'code'})
+    vars(config)['_sources'][_EXPERIMENT_KEY] = factory
 
 
 def find_experiment(config: hyperparams.Config) -> str:
     """Returns the name of the experiment that a config was made for, '' if that is unknown."""
-    text = str(vars(config).get('_sources', {}).get('', ''))
-    return text.removeprefix(_FACTORY) if text.startswith(_FACTORY) else ''
+    source = vars(config).get('_sources', {}).get(_EXPERIMENT_KEY)
+    return '' if source is None else str(source).removeprefix('factory: ')
 
 
 def list_experiments() -> list[str]:

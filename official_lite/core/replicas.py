@@ -87,6 +87,11 @@ def is_seed_state(variable: tf.Variable) -> bool:
     )
 
 
+def to_int(variable: Any) -> int:
+    """The value of a variable that is the same on all replicas."""
+    return int(variable.numpy())
+
+
 def get_global_seed_state() -> tf.Variable:
     """The state of the generator from which Keras draws where no seed is given."""
     # Keras has no public way to it, and without it a resumed run would draw other numbers.

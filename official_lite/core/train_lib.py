@@ -227,7 +227,7 @@ class ExperimentRunner:
 
     @property
     def _step(self) -> int:
-        return int(self._trainer.global_step)
+        return replicas.to_int(self._trainer.global_step)
 
     def _train(self) -> None:
         trainer = self._params.trainer

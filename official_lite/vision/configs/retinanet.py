@@ -596,7 +596,7 @@ def _embedded_data(split: Literal['train', 'validation'], batch_size: int) -> Da
 
 
 def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
-    """AdamW on a cosine with 5% warm-up; decay on kernels only."""
+    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
     return optimization.OptimizationConfig(
         {
             'optimizer': {
@@ -607,10 +607,7 @@ def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
                     'gradient_clip_norm': 10.0,
                 },
             },
-            'learning_rate': {
-                'type': 'cosine',
-                'cosine': {'initial_learning_rate': peak, 'decay_steps': train_steps},
-            },
+            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
             'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
         }
     )

@@ -12,7 +12,15 @@ from typing import Any
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['check_epoch_fields', 'is_derived', 'iterate_epoch_fields', 'wins_over_steps']
+__all__ = [
+    'DERIVED',
+    'check_epoch_fields',
+    'get_epoch_fields',
+    'is_derived',
+    'iterate_epoch_fields',
+    'iterate_whole_training',
+    'wins_over_steps',
+]
 
 # How the source of a number of steps begins that was worked out from epochs.
 DERIVED = 'epochs: '
@@ -75,6 +83,19 @@ def iterate_epoch_fields(
     for name, child in iterate_children(config):
         path = f'{prefix}.{name}' if prefix else name
         yield from iterate_epoch_fields(child, path)
+
+
+def iterate_whole_training(
+    config: hyperparams.Config, prefix: str = ''
+) -> Iterator[tuple[str, hyperparams.Config, str]]:
+    """Yields (path of the owner, owner, field) of lengths for which None means all of training.
+
+    A config class lists them in `_whole_training`.
+    """
+    for name in getattr(type(config), '_whole_training', ()):
+        yield prefix, config, name
+    for name, child in iterate_children(config):
+        yield from iterate_whole_training(child, f'{prefix}.{name}' if prefix else name)
 
 
 def iterate_children(config: hyperparams.Config) -> Iterator[tuple[str, hyperparams.Config]]:

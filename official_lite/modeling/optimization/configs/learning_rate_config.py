@@ -126,7 +126,7 @@ class PolynomialLrConfig(_ScheduleConfig):
     Attributes:
         name: Name of the schedule.
         initial_learning_rate: Learning rate at the start. None means not set.
-        decay_steps: Steps until the end value. None means not set.
+        decay_steps: Steps until the end value. None means all of training.
         end_learning_rate: Learning rate at the end.
         power: Exponent; 1 is a straight line.
         cycle: Whether it starts again after `decay_steps`.
@@ -144,6 +144,7 @@ class PolynomialLrConfig(_ScheduleConfig):
     decay_epochs: Optional[float] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {'decay_steps': 'decay_epochs'}
+    _whole_training: ClassVar[tuple[str, ...]] = ('decay_steps',)
 
 
 @dataclasses.dataclass
@@ -153,7 +154,7 @@ class CosineLrConfig(_ScheduleConfig):
     Attributes:
         name: Name of the schedule.
         initial_learning_rate: Learning rate at the start. None means not set.
-        decay_steps: Steps of the half wave. None means not set.
+        decay_steps: Steps of the half wave. None means all of training.
         alpha: Learning rate at the end, as a share of the first one.
         offset: Steps before the schedule begins.
         decay_epochs: `decay_steps` in epochs. None means that the steps count.
@@ -167,6 +168,7 @@ class CosineLrConfig(_ScheduleConfig):
     decay_epochs: Optional[float] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {'decay_steps': 'decay_epochs'}
+    _whole_training: ClassVar[tuple[str, ...]] = ('decay_steps',)
 
 
 @dataclasses.dataclass
@@ -191,7 +193,7 @@ class PowerAndLinearDecayLrConfig(_ScheduleConfig):
     Attributes:
         name: Name of the schedule.
         initial_learning_rate: Learning rate at step 1. None means not set.
-        total_decay_steps: Step at which it reaches 0. None means not set.
+        total_decay_steps: Step at which it reaches 0. None means the end of training.
         power: Exponent; -0.5 falls with the root of the step.
         linear_decay_fraction: Share of the steps, at the end, that fall along the line.
         offset: Steps before the schedule begins.
@@ -207,6 +209,7 @@ class PowerAndLinearDecayLrConfig(_ScheduleConfig):
     total_decay_epochs: Optional[float] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {'total_decay_steps': 'total_decay_epochs'}
+    _whole_training: ClassVar[tuple[str, ...]] = ('total_decay_steps',)
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
