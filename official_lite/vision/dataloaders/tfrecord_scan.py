@@ -67,13 +67,20 @@ def make_record_dataset(
     path: str | tf.Tensor, offset: int | tf.Tensor = 0, *, is_compressed: bool = False
 ) -> tf.data.Dataset:
     """The serialized records of one file from the one that begins at `offset`; works in graphs."""
-    if is_compressed:
-        return tf.data.TFRecordDataset(path, compression_type='GZIP')
+    if isinstance(offset, int) and offset == 0:
+        return tf.data.TFRecordDataset(path, compression_type='GZIP' if is_compressed else '')
+    # TensorFlow cannot copy the operation that takes an offset into the graph of a pipeline, but
+    # leaves alone what is inside of a function.
+    place = tf.data.Dataset.from_tensors((path, tf.cast(offset, tf.int64)))
+    return place.flat_map(_read_from)
+
+
+def _read_from(path: tf.Tensor, offset: tf.Tensor) -> tf.data.Dataset:
     variant = tf.raw_ops.TFRecordDatasetV2(
-        filenames=path,
+        filenames=path[None],
         compression_type='',
         buffer_size=256 << 10,  # as tf.data.TFRecordDataset
-        byte_offsets=tf.reshape(tf.cast(offset, tf.int64), [1]),
+        byte_offsets=offset[None],
     )
     return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
@@ -173,7 +180,7 @@ class _Scan:
             else:
                 dataset = make_record_dataset(path, int(index.offsets[record]))
             serialized = next(iter(dataset.take(1)))
-        except (tf.errors.OpError, StopIteration):
+        except tf.errors.DataLossError:
             return self._make_bad('the record is corrupt: its checksum is wrong')
         try:
             return self._parse(serialized[None])

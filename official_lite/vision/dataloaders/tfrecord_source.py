@@ -108,7 +108,7 @@ class TfrecordSource(source_lib.Source):
             dataset = dataset.filter(lambda example: example['index'] < order.num_examples)
         if order.shuffle_buffer_size > 1:
             # Of this function's graph only: so the global seed, set or not, plays no part.
-            tf.compat.v1.set_random_seed(0)
+            tf.compat.v1.set_random_seed(1)
             seed = tf.cast(randomness.fold_in(key, 'buffer')[0], tf.int64)
             dataset = dataset.shuffle(
                 order.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=False
@@ -126,9 +126,10 @@ class TfrecordSource(source_lib.Source):
             tf.gather(tf.constant(array), number)
             for array in (segments.first_indices, segments.counts)
         )
+        has_offsets = bool(segments.offsets.any())  # only where records are left out
         records = tfrecord_scan.make_record_dataset(
             tf.gather(tf.constant(segments.paths), number),
-            tf.gather(tf.constant(segments.offsets), number),
+            tf.gather(tf.constant(segments.offsets), number) if has_offsets else 0,
             is_compressed=self._is_compressed,
         )
         return (
