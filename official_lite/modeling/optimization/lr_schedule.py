@@ -76,11 +76,53 @@ class PolynomialDecayWithOffset(_WithOffset, keras.optimizers.schedules.Polynomi
 
     base_lr_class = keras.optimizers.schedules.PolynomialDecay
 
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        end_learning_rate: float = 0.0001,
+        power: float = 1.0,
+        cycle: bool = False,
+        name: str = 'PolynomialDecay',
+        *,
+        offset: int = 0,
+    ) -> None:
+        """Makes the schedule; the arguments are those of the formula."""
+        super().__init__(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            end_learning_rate=end_learning_rate,
+            power=power,
+            cycle=cycle,
+            name=name,
+            offset=offset,
+        )
+
 
 class ExponentialDecayWithOffset(_WithOffset, keras.optimizers.schedules.ExponentialDecay):
     """lr * rate^(s' / steps); with `staircase` the exponent is rounded down."""
 
     base_lr_class = keras.optimizers.schedules.ExponentialDecay
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = 'ExponentialDecay',
+        *,
+        offset: int = 0,
+    ) -> None:
+        """Makes the schedule; the arguments are those of the formula."""
+        super().__init__(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            decay_rate=decay_rate,
+            staircase=staircase,
+            name=name,
+            offset=offset,
+        )
 
 
 class CosineDecayWithOffset(_WithOffset, keras.optimizers.schedules.CosineDecay):
@@ -90,6 +132,28 @@ class CosineDecayWithOffset(_WithOffset, keras.optimizers.schedules.CosineDecay)
     """
 
     base_lr_class = keras.optimizers.schedules.CosineDecay
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        alpha: float = 0.0,
+        name: str = 'CosineDecay',
+        *,
+        offset: int = 0,
+    ) -> None:
+        """Makes the schedule; the arguments are those of the formula."""
+        super().__init__(
+            initial_learning_rate=initial_learning_rate,
+            decay_steps=decay_steps,
+            alpha=alpha,
+            name=name,
+            offset=offset,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {k: v for k, v in config.items() if k not in ('warmup_target', 'warmup_steps')}
 
 
 class DirectPowerDecay(Schedule):

@@ -214,6 +214,11 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
 
     @property
+    def variables(self) -> list[keras.Variable]:
+        """All state of the optimizer; not the learning rate, which comes from the config."""
+        return [v for v in super().variables if v is not self._learning_rate]
+
+    @property
     def gradient_accumulation(self) -> int:
         """Calls of `apply_gradients` for one update."""
         return self._num_micro_steps
@@ -233,10 +238,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         return scalars | self._other_variables(scalars)
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
-        """All state by checkpoint key: `<variable key>/<slot>` and the names of `scalars`.
-
-        The learning rate is not part of it: it comes from the config.
-        """
+        """All state by checkpoint key: `<variable key>/<slot>` and the names of `scalars`."""
         by_key = {
             f'{key}/{name}': variable
             for name, slots in self.slots().items()
@@ -248,7 +250,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         """Variables that an update rule added by `add_variable`, by their order."""
         known = {id(v) for v in scalars.values()}
         known |= {id(v) for slots in self.state.slots.values() for v in slots.values()}
-        others = [v for v in self.variables if id(v) not in known and v is not self._learning_rate]
+        others = [v for v in self.variables if id(v) not in known]
         return {f'variable_{i}': v for i, v in enumerate(others)}
 
     # Loss scaling.
