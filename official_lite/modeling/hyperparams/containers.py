@@ -219,7 +219,10 @@ class UnionChecker(Checker):
             return sequences or self.members
         if isinstance(value, Mapping) or hasattr(value, 'as_dict'):
             return mappings or self.members
-        return sorted(self.members, key=lambda member: str in member.exact)
+        members = self.members
+        if isinstance(value, str) and str in self.exact:
+            members = [m for m in members if m not in sequences]  # text is itself, not a list of one
+        return sorted(members, key=lambda member: str in member.exact)
 
 
 def reads_mappings(checker: Checker) -> bool:
