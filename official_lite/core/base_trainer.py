@@ -528,11 +528,19 @@ def _results(metric: keras.metrics.Metric) -> dict[str, Any]:
 
 
 def _update_mean(mean: keras.metrics.Mean, loss: tf.Tensor, inputs: Any) -> None:
-    """Adds `loss`, unless this replica had no examples left."""
+    """Adds the mean loss of a batch with the number of its examples as weight, which may be 0."""
+    weight = tf.cast(_count_examples(inputs), tf.float32)
+    loss = tf.where(weight > 0.0, tf.cast(loss, tf.float32), 0.0)
+    mean.update_state(loss, sample_weight=weight)
+
+
+def _count_examples(inputs: Any) -> tf.Tensor:
+    """Examples in a batch; of a padded one those that its labels call `is_valid`."""
+    _, labels = base_task.split_inputs(inputs)
+    if isinstance(labels, Mapping) and 'is_valid' in labels:
+        return tf.math.count_nonzero(labels['is_valid'])
     first = tf.nest.flatten(inputs)[0]
-    has_examples = tf.reduce_all(tf.shape(first)[:1] > 0)
-    loss = tf.where(has_examples, tf.cast(loss, tf.float32), 0.0)
-    mean.update_state(loss, sample_weight=tf.cast(has_examples, tf.float32))
+    return tf.shape(first)[0] if first.shape.rank else tf.constant(1)
 
 
 def _get_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:

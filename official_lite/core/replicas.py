@@ -133,29 +133,37 @@ def _statistics(model: keras.Model) -> list[tf.Variable]:
 
 def _all_gather_bytes(strategy: tf.distribute.Strategy, text: bytes) -> list[bytes]:
     """The bytes of every worker, in order; lengths may differ."""
-    data = tf.constant(np.frombuffer(text, np.uint8).astype(np.int32))
-    joined, lengths = _gather_function(strategy)(data)
-    joined = strategy.experimental_local_results(joined)[0].numpy()
-    lengths = strategy.experimental_local_results(lengths)[0].numpy()
-    parts = np.split(joined, np.cumsum(lengths)[:-1])
-    # Each worker's bytes come once for each of its replicas.
-    return [p.astype(np.uint8).tobytes() for p in parts[:: _replicas_per_worker(strategy)]]
+    # Integers of 32 bits, because collectives on the CPU know no bytes.
+    data = np.frombuffer(text, np.uint8).astype(np.int32)
+    lengths = _all_gather(strategy, np.array([data.size], np.int32))[:, 0]
+    rows = _all_gather(strategy, np.pad(data, (0, lengths.max() - data.size)))
+    return [row[:length].astype(np.uint8).tobytes() for row, length in zip(rows, lengths)]
 
 
-def _replicas_per_worker(strategy: tf.distribute.Strategy) -> int:
-    return max(len(strategy.extended.worker_devices), 1)
+def _all_gather(strategy: tf.distribute.Strategy, row: np.ndarray) -> np.ndarray:
+    """Vectors of the same length of all workers: int32 [workers, length]."""
+    gathered = _gather_function(strategy)(tf.constant(row))
+    return strategy.experimental_local_results(gathered)[0].numpy()
 
 
 @functools.cache
 def _gather_function(strategy: tf.distribute.Strategy) -> Any:
-    def gather(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        length = tf.reshape(tf.size(data), [1])
-        return context.all_gather(data, axis=0), context.all_gather(length, axis=0)
+    """A function that sums matrices in which each worker has filled its own row."""
+    per_worker = max(len(strategy.extended.worker_devices), 1)
+    workers = strategy.num_replicas_in_sync // per_worker
 
-    # Integers of 32 bits, because collectives on the CPU know no bytes.
-    signature = [tf.TensorSpec([None], tf.int32)]
-    return tf.function(lambda data: strategy.run(gather, args=(data,)), input_signature=signature)
+    def gather(row: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        replica = tf.convert_to_tensor(context.replica_id_in_sync_group)
+        is_own = tf.one_hot(replica // per_worker, workers, dtype=tf.int32)  # [workers]
+        is_first = tf.cast(tf.equal(replica % per_worker, 0), tf.int32)
+        matrix = is_first * is_own[:, tf.newaxis] * row[tf.newaxis, :]  # [workers, length]
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, matrix)
+
+    def run(row: tf.Tensor) -> Any:
+        return strategy.run(gather, args=(row,))
+
+    return tf.function(run, input_signature=[tf.TensorSpec([None], tf.int32)])
 
 
 def _concat_tuples(structures: Sequence[Any]) -> Any:

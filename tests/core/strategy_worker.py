@@ -1,0 +1,158 @@
+"""Trains the tiny task under one strategy and writes what came out as JSON.
+
+One process for each strategy, because several of them in one process can hang on logical CPUs.
+Usage: strategy_worker.py STRATEGY OUTPUT.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from typing import Any
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from official_lite.common import distribute_utils
+from official_lite.core import checkpoints, replicas, runtime, train_lib
+from tests.core import tiny_task
+
+NUM_STEPS = 5
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    if name == 'mirrored':
+        cpu = tf.config.list_physical_devices('CPU')[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    return distribute_utils.get_distribution_strategy(name)
+
+
+def make_trainer(strategy: Any, task_cls: Any, evaluate: bool = False, **overrides: Any) -> Any:
+    config = tiny_task.make_config(**overrides)
+    runtime.prepare(config)
+    with strategy.scope():
+        return train_lib.make_trainer(config, task_cls(config.task), evaluate=evaluate)
+
+
+def train(strategy: Any, task_cls: Any) -> dict[str, Any]:
+    trainer = make_trainer(strategy, task_cls)
+    with strategy.scope():
+        losses = [float(trainer.train(1)['training_loss']) for _ in range(NUM_STEPS)]
+    return {'losses': losses, 'weights': get_weights(trainer)}
+
+
+def get_weights(trainer: Any) -> dict[str, Any]:
+    return {k: v.numpy().tolist() for k, v in checkpoints.model_variables(trainer.model).items()}
+
+
+def train_compiled(strategy: Any) -> dict[str, Any]:
+    """The loss is given to `model.compile`, and Keras divides it by the number of replicas itself."""
+
+    class CompiledTask(tiny_task.TinyTask):
+        def build_model(self) -> Any:
+            model = super().build_model()
+            model.compile(loss=keras.losses.MeanSquaredError())
+            return model
+
+        def build_losses(self, labels: Any, model_outputs: Any, aux_losses: Any = None) -> Any:
+            return tf.constant(0.0)
+
+    return train(strategy, CompiledTask)
+
+
+def train_float16(strategy: Any) -> dict[str, Any]:
+    """One replica of several gets an infinite gradient at the second step."""
+
+    class OverflowTask(tiny_task.TinyTask):
+        def build_losses(self, labels: Any, model_outputs: Any, aux_losses: Any = None) -> Any:
+            loss = super().build_losses(labels, model_outputs, aux_losses)
+            context = tf.distribute.get_replica_context()
+            is_last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
+            is_bad = tf.logical_and(tf.equal(optimizer.iterations, 1), is_last)
+            return loss * tf.where(is_bad, 1e38, 1.0) * tf.where(is_bad, 1e38, 1.0)
+
+    trainer = make_trainer(
+        strategy,
+        OverflowTask,
+        runtime__mixed_precision_dtype='float16',
+        runtime__loss_scale=8.0,
+    )
+    optimizer = trainer.optimizer
+    weights = [get_weights(trainer)]
+    with strategy.scope():
+        for _ in range(2):
+            trainer.train(1)
+            weights.append(get_weights(trainer))
+    keras.mixed_precision.set_global_policy('float32')
+    return {'weights': weights, 'on_all_replicas': read_replicas(trainer)}
+
+
+def read_replicas(trainer: Any) -> list[Any]:
+    kernel = checkpoints.model_variables(trainer.model)['head/stem/kernel']
+    return [np.asarray(v).tolist() for v in getattr(kernel, 'values', [kernel])]
+
+
+def train_batch_norm(strategy: Any) -> dict[str, Any]:
+    """Statistics differ between replicas until they are averaged."""
+    trainer = make_trainer(strategy, tiny_task.TinyTask, task__use_batch_norm=True)
+    mean = checkpoints.model_variables(trainer.model)['backbone/batch_normalization/moving_mean']
+    with strategy.scope():
+        trainer.train(1)
+        before = [v.numpy().tolist() for v in strategy.experimental_local_results(mean)]
+        trainer.synchronize_statistics()
+        after = [v.numpy().tolist() for v in strategy.experimental_local_results(mean)]
+    return {'before': before, 'after': after}
+
+
+def read_seeds(strategy: Any) -> dict[str, Any]:
+    """States of the dropout layer's generator on every replica, new and restored."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(strategy, tiny_task.TinyTask, task__dropout=0.5)
+        state = next(
+            v for v in checkpoints.model_variables(trainer.model).values() if replicas.is_seed_state(v)
+        )
+        with strategy.scope():
+            trainer.train(2)
+            saved = [v.numpy().tolist() for v in strategy.experimental_local_results(state)]
+            if not replicas.is_multi_worker(strategy):
+                prefix = trainer.checkpoint.write(f'{folder}/ckpt')
+                trainer.train(1)
+                trainer.restore(prefix)
+        restored = [v.numpy().tolist() for v in strategy.experimental_local_results(state)]
+    return {'saved': saved, 'restored': restored}
+
+
+def evaluate(strategy: Any) -> dict[str, Any]:
+    """Evaluates 10 examples in batches of 4: the last batches reach some of the replicas only."""
+    trainer = make_trainer(strategy, tiny_task.TinyTask, evaluate=True)
+    with strategy.scope():
+        return {k: float(v) for k, v in trainer.evaluate().items()}
+
+
+def main(name: str, output: str) -> None:
+    strategy = make_strategy(name)
+    results = {
+        'num_replicas': strategy.num_replicas_in_sync,
+        'base': train(strategy, tiny_task.TinyTask),
+        'overridden': train(strategy, tiny_task.OverriddenTask),
+        'evaluation': evaluate(strategy),
+        'batch_norm': train_batch_norm(strategy),
+        'seeds': read_seeds(strategy),
+        'any_worker': replicas.any_worker(strategy, replicas.is_chief(strategy)),
+    }
+    if not replicas.is_multi_worker(strategy):
+        results['compiled'] = train_compiled(strategy)
+        results['float16'] = train_float16(strategy)
+    if replicas.is_chief(strategy):
+        with open(output, 'w') as file:
+            json.dump(results, file)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1], sys.argv[2])
