@@ -59,17 +59,18 @@ INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
 
 
 class Model(keras.Model):
-    """A linear map, with a statistic that is not trained."""
+    """A linear map, with a statistic as BatchNorm's: each replica has its own, of its own inputs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dense = keras.layers.Dense(2)
-        self.seen = self.add_weight(name='seen', shape=(2,), initializer='zeros', trainable=False)
+        self.seen = self.add_weight(name='seen', shape=(3,), initializer='zeros', trainable=False)
 
     def build(self, input_shape: Any) -> None:
         self.dense.build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        self.seen.assign(tf.reduce_mean(x, axis=0))
         return self.dense(x)
 
 
@@ -115,19 +116,34 @@ def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarra
             y = y.copy()
             y[-1] = np.inf
         step(tf.constant(x), tf.constant(y))
-    everything = keys | optimizer.checkpoint_variables()
-    return {f'{name}:{key}': v.numpy() for key, v in everything.items()} | replica_values(
-        strategy, keys, name
-    )
+    state = {key: v.numpy() for key, v in (keys | optimizer.checkpoint_variables()).items()}
+    state['difference between replicas'] = compute_difference(strategy, keys)
+    if isinstance(optimizer, ema_optimizer.ExponentialMovingAverage):
+        state |= swap(strategy, optimizer, keys)
+    return {f'{name}:{key}': value for key, value in state.items()}
 
 
-def replica_values(strategy: Any, keys: dict[str, Any], name: str) -> dict[str, np.ndarray]:
-    """The largest difference of any weight between replicas."""
-    worst = 0.0
-    for variable in keys.values():
-        values = strategy.experimental_local_results(variable.value)
-        worst = max(worst, *(float(np.abs(v.numpy() - values[0].numpy()).max()) for v in values))
-    return {f'{name}:difference between replicas': np.float32(worst)}
+def compute_difference(strategy: tf.distribute.Strategy, keys: dict[str, Any]) -> np.ndarray:
+    """The largest difference of a trained weight between replicas."""
+    locals_ = [read(strategy, v) for v in keys.values() if v.trainable]
+    return np.float32(max(np.abs(values - values[:1]).max() for values in locals_))
+
+
+def swap(strategy: Any, optimizer: Any, keys: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Weights while averages are in their place, and whether all came back to the last bit."""
+    before = [read(strategy, v) for v in keys.values()]
+    with optimizer.averaged_weights():
+        swapped = {f'swapped {key}': read(strategy, v) for key, v in keys.items()}
+    after = [read(strategy, v) for v in keys.values()]
+    came_back = all((a == b).all() for a, b in zip(before, after, strict=True))
+    is_equal = all((values == values[:1]).all() for values in swapped.values())
+    swapped = {key: values[0] for key, values in swapped.items()}
+    return swapped | {'came back': np.bool_(came_back), 'equal averages': np.bool_(is_equal)}
+
+
+def read(strategy: tf.distribute.Strategy, variable: keras.Variable) -> np.ndarray:
+    """Values on the replicas: [replicas, ...]."""
+    return np.stack([v.numpy() for v in strategy.experimental_local_results(variable.value)])
 
 
 def run_all(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:

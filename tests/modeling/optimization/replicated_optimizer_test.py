@@ -44,8 +44,22 @@ def test_two_replicas_do_the_steps_of_one(one_and_two_replicas, name):
     keys = [key for key in one if key.startswith(f'{name}:')]
     assert keys == [key for key in two if key.startswith(f'{name}:')]
     for key in keys:
+        if key.endswith(':model/seen'):
+            continue  # That of the first replica.
         np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=1e-6, err_msg=key)
     assert two[f'{name}:difference between replicas'] == 0.0
+
+
+def test_averages_under_two_replicas(one_and_two_replicas):
+    one, two = one_and_two_replicas
+    assert two['ema_all:came back']
+    assert two['ema_all:equal averages']
+    for key in ('dense/kernel', 'dense/bias', 'seen'):
+        np.testing.assert_array_equal(
+            two[f'ema_all:swapped model/{key}'], two[f'ema_all:model/{key}/average']
+        )
+    # The statistics differed between the replicas; their average is that of the whole batch.
+    assert np.abs(one['ema_all:model/seen'] - two['ema_all:model/seen']).max() > 0.01
 
 
 def test_overflow_on_one_replica_skips_the_step_on_all(one_and_two_replicas):
