@@ -42,15 +42,12 @@ def _name(value: Any, checker: Any, default: Any) -> Any:
         return _name_config(value, checker, default)
     if isinstance(value, (list, tuple)):
         inside = _inside(checker)
-        return type(value)(_name(item, inside, None) for item in _plain(value))
+        kind = tuple if isinstance(value, tuple) else list
+        return kind(_name(item, inside, None) for item in value)
     if isinstance(value, dict):
         inside = _inside(checker)
         return {key: _name(item, inside, None) for key, item in value.items()}
     return values.export(value)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, tuple) else list(value)
 
 
 def _inside(checker: Any) -> Any:

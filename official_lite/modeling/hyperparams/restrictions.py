@@ -76,7 +76,7 @@ def _check(config: Any, restriction: str, path: str) -> errors.Problem | None:
         return None
     return errors.Problem(
         path=path,
-        message=f'Found inconsistency: the restriction {restriction!r} does not hold',
+        message=f'Found inconsistency between keys: {restriction!r} does not hold',
         received=f'{_show(left_text, left)} and {_show(right_text, right)}',
         kinds=(KeyError, ValueError),
     )

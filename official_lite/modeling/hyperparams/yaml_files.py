@@ -250,9 +250,12 @@ def _represent_text(dumper: yaml.SafeDumper, data: str) -> Any:
     return dumper.represent_scalar(_PREFIX + 'str', data, style=None if is_text else "'")
 
 
-_Dumper.add_representer(list, _represent_sequence)
-_Dumper.add_representer(tuple, _represent_sequence)
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_multi_representer(list, _represent_sequence)
+_Dumper.add_multi_representer(tuple, _represent_sequence)
+_Dumper.add_multi_representer(str, _represent_text)
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+for _kind in (list, tuple, str):
+    _Dumper.add_representer(_kind, _Dumper.yaml_multi_representers[_kind])
 
 
 def dump_yaml(tree: Any) -> str:
