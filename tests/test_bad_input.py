@@ -70,13 +70,15 @@ CASES = {
     'config file with a typo': config_file(
         'typo.yaml', r"trainer\.valdation_steps.*typo\.yaml:3.*'validation_steps'"
     ),
-    'config file with a key twice': config_file('twice.yaml', r'twice\.yaml:3.*train_steps'),
+    'config file with a key twice': config_file('twice.yaml', r"'train_steps'.*twice\.yaml:3"),
     'config file with a wrong type': config_file(
         'type.yaml', r"task\.model\.num_classes.*int.*'ten'.*type\.yaml:3"
     ),
     'config file that is a list': config_file('list.yaml', r'list\.yaml'),
     'config file that is an image': config_file('image.yaml', r'image\.yaml'),
-    'override without a value': override('trainer', r'--params_override.*trainer'),
+    'override without a value': override(
+        'trainer', r"'trainer': no `key=value`.*--params_override"
+    ),
     'override not closed': override('task.model.input_size=[1,2', r'--params_override'),
     'override with a quote not closed': override("task.annotation_file='a", r'--params_override'),
     'override of a field that is not there': override(

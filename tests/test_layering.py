@@ -69,7 +69,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ('models and the trainer', ('vision.modeling.', 'core.')),
     ('tasks', ('vision.tasks', 'vision.serving')),
-    ('train_lib', ('core.train_lib', 'core.train_utils', 'tuning', 'garden')),
+    ('train_lib', ('core.train_lib', 'core.train_utils', 'core.dry_run', 'tuning', 'garden')),
     ('command line', ('common.flags', 'common.registry_imports', 'cli')),
 )
 

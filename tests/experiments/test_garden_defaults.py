@@ -29,7 +29,19 @@ MODULES = [
 EXPERIMENTS = ['retinanet', 'retinanet_resnetfpn_coco']
 
 # Path, as a pattern -> why ours differs. A pattern that no difference needs fails the test.
-EXCEPTIONS: dict[str, str] = {}
+_BACKBONES = ('dilated_resnet', 'efficientnet', 'mobiledet', 'revnet', 'spinenet')
+_BACKBONES += ('spinenet_mobile', 'vit')
+_BACKBONE_CLASSES = ('DilatedResNet', 'EfficientNet', 'MobileDet', 'RevNet', 'SpineNet')
+_BACKBONE_CLASSES += ('SpineNetMobile', 'VisionTransformer', 'Transformer')
+LATER = 'this component is not part of the package yet'
+EXCEPTIONS: dict[str, str] = {
+    **{f'*.backbone.{name}': LATER for name in _BACKBONES},
+    **{f'classes/vision.configs.backbones.Backbone.{name}': LATER for name in _BACKBONES},
+    **{f'classes/vision.configs.backbones.{name}': LATER for name in _BACKBONE_CLASSES},
+    **{f'*.decoder.{name}': LATER for name in ('aspp', 'nasfpn')},
+    **{f'classes/vision.configs.decoders.Decoder.{name}': LATER for name in ('aspp', 'nasfpn')},
+    **{f'classes/vision.configs.decoders.{name}': LATER for name in ('ASPP', 'NASFPN')},
+}
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +85,7 @@ def _reason(path: str) -> str | None:
 def test_classes_have_the_same_fields_and_defaults(
     theirs: dict[str, Any], ours: dict[str, Any]
 ) -> None:
-    assert len(theirs['classes']) > 60
+    assert len(theirs['classes']) == 78
     assert unexpected('classes', theirs, ours) == []
 
 

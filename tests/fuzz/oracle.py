@@ -74,20 +74,22 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def _is_scalar(value: Any) -> bool:
+    return value is None or type(value) in (bool, int, float, str)
+
+
 def _conforms_scalar(value: Any, annotation: type) -> bool:
     return _is_number(value) if annotation is float else type(value) is annotation
 
 
 def _conforms_free(value: Any) -> bool:
     """True for what a free-form field may hold: scalars, and sequences and mappings of them."""
-    if value is None or type(value) in (bool, int, float, str):
+    if _is_scalar(value):
         return True
     if isinstance(value, list | tuple):
         return all(map(_conforms_free, value))
     if isinstance(value, collections.abc.Mapping):
-        return all(
-            type(k) in (bool, int, float, str) and _conforms_free(v) for k, v in value.items()
-        )
+        return all(_is_scalar(k) and _conforms_free(v) for k, v in value.items())
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
@@ -223,7 +225,7 @@ def _judge_none(raw: Any) -> Verdict:
 
 
 def _judge_free(raw: Any, depth: int = 0) -> Verdict:
-    if raw is None or type(raw) in (bool, int, float, str):
+    if _is_scalar(raw):
         return Verdict.ACCEPT
     if isinstance(raw, list | tuple):
         # Sets of rules differ in what a sequence of mappings turns into.
@@ -241,7 +243,7 @@ def _judge_key(key: Any) -> Verdict:
     if type(key) is str:
         plain = key.isidentifier() and not key.startswith('_')
         return Verdict.ACCEPT if plain else Verdict.EITHER
-    return Verdict.EITHER if type(key) in (bool, int, float) else Verdict.REFUSE
+    return Verdict.EITHER if key is None or type(key) in (bool, int, float) else Verdict.REFUSE
 
 
 def _judge_sequence(raw: Any, annotation: Any) -> Verdict:

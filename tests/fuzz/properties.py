@@ -45,6 +45,12 @@ def attempt(action: Callable[[], object]) -> Refusal:
     return None
 
 
+def note_event(text: str) -> None:
+    """Counts `text` for `--hypothesis-show-statistics`, where hypothesis is at work."""
+    if hypothesis.currently_in_test_context():
+        hypothesis.event(text)
+
+
 def check_refusal(error: hyperparams.ConfigError) -> None:
     """A refusal explains itself: a text, and problems that name what is wrong."""
     assert str(error).strip()
@@ -74,7 +80,7 @@ def check_input(
     verdict = oracle.judge_tree(raw, type(config), config)
     before = oracle.flatten(config)
     error = attempt(action)
-    hypothesis.event(f'{verdict.name}, {"accepted" if error is None else "refused"}')
+    note_event(f'{verdict.name}, {"accepted" if error is None else "refused"}')
     check_types(config)
     if error is not None:
         assert verdict is not oracle.Verdict.ACCEPT, f'refused what is right: {error}'
@@ -90,16 +96,16 @@ def check_input(
 
 def check_override(config: hyperparams.Config, raw: dict[Any, Any]) -> None:
     """A mapping given to `override` is accepted or refused as the oracle says, and not changed."""
-    given = copy.deepcopy(raw)
-    check_input(config, raw, lambda: config.override(given))
-    assert repr(given) == repr(raw)
+    given = repr(raw)
+    check_input(config, raw, lambda: config.override(raw))
+    assert repr(raw) == given
 
 
 def check_text(config: hyperparams.Config, text: str) -> Refusal:
     """A text, right or wrong, leaves a tree of right types, or is refused and changes nothing."""
     before = oracle.flatten(config)
     error = attempt(lambda: hyperparams.override_params_dict(config, text, is_strict=True))
-    hypothesis.event('accepted' if error is None else 'refused')
+    note_event('accepted' if error is None else 'refused')
     check_types(config)
     if error is not None:
         check_refusal(error)
@@ -118,7 +124,16 @@ def check_right_text(config: hyperparams.Config, raw: dict[str, Any], text: str)
 
 def dump_yaml(raw: Any) -> str:
     """Writes plain data with PyYAML's own dumper, which knows nothing of the package."""
-    return yaml.safe_dump(_without_tuples(raw), allow_unicode=True)
+    return yaml.dump(_without_tuples(raw), Dumper=_Dumper, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts every text in quotes, because without them the field's type decides what it means."""
+
+
+_Dumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"')
+)
 
 
 def _without_tuples(raw: Any) -> Any:
