@@ -134,7 +134,8 @@ def _get_lateral_levels(config: dict[str, Any]) -> list[int]:
             f'Received: {config["fusion_type"]!r}'
         )
     specs, first, last = config['input_specs'], config['min_level'], config['max_level']
-    available = sorted(int(level) for level in specs)
+    # Backbones may have other features, such as '2/depthwise', besides those of levels.
+    available = sorted(int(level) for level in specs if level.isdecimal())
     levels = [level for level in range(first, last + 1) if level <= max(available)]
     missing = [level for level in levels if level not in available]
     if not levels or missing:

@@ -1,0 +1,152 @@
+"""Carries the weights of a tf-models-official model into ours, variable by variable.
+
+Parts correspond by structure: functional models by the order (or, where all agree, the names) of
+their weighted layers, other layers by the names of their attributes, lists and dicts by position
+and key. Whatever does not correspond is an error, so that a comparison covers all variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# Model Garden's attributes and variables that have another name here.
+ATTRIBUTES = {'shortcut1': 'shortcut', 'shortcut0': 'shortcut_pool'}
+VARIABLES = {'depthwise_kernel': ('depthwise_kernel', 'kernel')}
+
+
+def carry_weights(source: Any, target: Any) -> int:
+    """Assigns all variables of a tf_keras model or layer to the same ones of a Keras 3 one.
+
+    Args:
+        source: A built model or layer of tf-models-official.
+        target: The built model or layer of official_lite of the same structure.
+
+    Returns:
+        Number of variables.
+    """
+    pairs = pair_variables(source, target)
+    for theirs, ours in pairs:
+        ours.assign(theirs.numpy())
+    return len(pairs)
+
+
+def pair_variables(source: Any, target: Any) -> list[tuple[Any, Any]]:
+    """Pairs of corresponding variables, (theirs, ours).
+
+    Raises:
+        ValueError: If a variable of either side has no partner, or shapes differ.
+    """
+    pairs = list(_pair(source, target, 'model'))
+    for theirs, ours in pairs:
+        if tuple(theirs.shape) != tuple(ours.shape):
+            raise ValueError(f'{theirs.name} {theirs.shape} is not {ours.path} {ours.shape}')
+    _check_complete(source.weights, [theirs for theirs, _ in pairs], 'theirs')
+    _check_complete(target.weights, [ours for _, ours in pairs], 'ours')
+    return pairs
+
+
+def _check_complete(expected: Sequence[Any], found: Sequence[Any], side: str) -> None:
+    keys = {id(variable) for variable in found}
+    missing = [getattr(v, 'path', v.name) for v in expected if id(v) not in keys]
+    missing = [name for name in missing if 'seed_generator' not in name]
+    if missing or len(keys) != len(found):
+        raise ValueError(f'{side}: {len(missing)} variables without a partner: {missing[:10]}')
+
+
+def _pair(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
+    if not source.weights:
+        return
+    if hasattr(source, '_network_nodes') or getattr(source, '_is_graph_network', False):
+        yield from _pair_functional(source, target, place)
+        return
+    parts = dict(_get_parts(source))
+    if not parts:
+        yield from _pair_own(source, target, place)
+        return
+    for name, part in parts.items():
+        if not hasattr(target, name):
+            raise ValueError(f'{place}: {type(target).__name__} has no {name!r}')
+        yield from _pair_nested(part, getattr(target, name), f'{place}.{name}')
+
+
+def _pair_functional(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
+    theirs = [layer for layer in source.layers if layer.weights]
+    ours = [layer for layer in target.layers if layer.weights]
+    if {layer.name for layer in theirs} == {layer.name for layer in ours}:
+        by_name = {layer.name: layer for layer in ours}
+        ours = [by_name[layer.name] for layer in theirs]
+    if len(theirs) != len(ours):
+        raise ValueError(f'{place}: {len(theirs)} weighted layers of theirs, {len(ours)} of ours')
+    for their_layer, our_layer in zip(theirs, ours, strict=True):
+        yield from _pair(their_layer, our_layer, f'{place}/{our_layer.name}')
+
+
+def _pair_nested(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
+    if isinstance(source, Mapping):
+        for key, part in source.items():
+            if _has_weights(part):
+                yield from _pair_nested(part, target[key], f'{place}[{key!r}]')
+    elif isinstance(source, (list, tuple)):
+        if len(source) != len(target):
+            raise ValueError(f'{place}: {len(source)} parts of theirs, {len(target)} of ours')
+        for index, part in enumerate(source):
+            yield from _pair_nested(part, target[index], f'{place}[{index}]')
+    else:
+        yield from _pair(source, target, place)
+
+
+def _has_weights(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        return any(_has_weights(value) for value in part.values())
+    if isinstance(part, (list, tuple)):
+        return any(_has_weights(value) for value in part)
+    return bool(getattr(part, 'weights', None))
+
+
+def _get_parts(layer: Any) -> Iterator[tuple[str, Any]]:
+    """Attributes of one of Model Garden's layers that hold layers with weights, by our names."""
+    for attribute, part in vars(layer).items():
+        if attribute.startswith('_self_') or attribute in (
+            '_config_dict',
+            '_obj_reference_counts_dict',
+        ):
+            continue
+        if isinstance(part, type):
+            continue
+        is_layer = hasattr(part, 'weights') and hasattr(part, 'call')
+        if (is_layer or isinstance(part, (list, tuple, Mapping))) and _has_weights(part):
+            name = attribute.removeprefix('_')
+            yield ATTRIBUTES.get(name, name), part
+
+
+def _pair_own(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
+    ours = {variable.name: variable for variable in target.weights}
+    for variable in source.weights:
+        name = variable.name.split('/')[-1].split(':')[0]
+        found = [ours[other] for other in VARIABLES.get(name, (name,)) if other in ours]
+        if not found:
+            raise ValueError(f'{place}: ours has no variable {name!r}, but {sorted(ours)}')
+        yield variable, found[0]
+
+
+def randomize_weights(source: Any, seed: int = 0, kernel_scale: float = 1.0) -> None:
+    """Gives all variables of a tf_keras model values by which errors show.
+
+    Batch normalisation gets scales, offsets and statistics that are not 1 and 0; kernels get unit
+    variance preserving noise; biases get small noise.
+    """
+    generator = np.random.default_rng(seed)
+    for variable in source.weights:
+        name, shape = variable.name.split('/')[-1], tuple(variable.shape)
+        if 'gamma' in name or 'moving_variance' in name:
+            value = generator.uniform(0.7, 1.3, shape)
+        elif 'kernel' in name:
+            is_depthwise = 'depthwise' in name
+            fan_in = np.prod(shape[:2] if is_depthwise else shape[:-1])
+            value = generator.normal(0.0, kernel_scale / np.sqrt(fan_in), shape)
+        else:
+            value = generator.normal(0.0, 0.1, shape)
+        variable.assign(value.astype(np.float32))
