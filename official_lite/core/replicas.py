@@ -6,6 +6,7 @@ replica the same dropout mask.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import pickle
 from collections.abc import Iterable, Sequence
@@ -44,12 +45,13 @@ def average_statistics(strategy: tf.distribute.Strategy, model: keras.Model) -> 
 
     def assign_means() -> None:
         context = tf.distribute.get_replica_context()
-        values = [tf.convert_to_tensor(v) for v in statistics]
+        with _own_device(strategy):
+            values = [tf.identity(v) for v in statistics]
         means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
         for variable, mean in zip(statistics, means):
             variable.assign(mean)
 
-    tf.function(lambda: strategy.run(assign_means))()
+    tf.function(lambda: strategy.run(assign_means), autograph=False)()
 
 
 def seed_replicas(strategy: tf.distribute.Strategy, variables: Iterable[Any]) -> None:
@@ -75,7 +77,7 @@ def seed_replicas(strategy: tf.distribute.Strategy, variables: Iterable[Any]) ->
             seed = tf.where(tf.equal(replica, 0), seed, other)
             state.assign(tf.cast(tf.stack([seed, counter]), state.dtype))
 
-    tf.function(lambda: strategy.run(assign_seeds))()
+    tf.function(lambda: strategy.run(assign_seeds), autograph=False)()
 
 
 def is_seed_state(variable: tf.Variable) -> bool:
@@ -126,6 +128,12 @@ def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     return any(text == b'1' for text in _all_gather_bytes(strategy, b'1' if flag else b'0'))
 
 
+def _own_device(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager[Any]:
+    """The device of a worker's only replica: sums over workers refuse tensors that are on none."""
+    devices = strategy.extended.worker_devices
+    return tf.device(devices[0]) if len(devices) == 1 else contextlib.nullcontext()
+
+
 def _statistics(model: keras.Model) -> list[tf.Variable]:
     variables = [variable_keys.to_tf_variable(v) for v in model.non_trainable_variables]
     return [v for v in variables if v.dtype.is_floating and not v.trainable]
@@ -157,13 +165,15 @@ def _gather_function(strategy: tf.distribute.Strategy) -> Any:
         replica = tf.convert_to_tensor(context.replica_id_in_sync_group)
         is_own = tf.one_hot(replica // per_worker, workers, dtype=tf.int32)  # [workers]
         is_first = tf.cast(tf.equal(replica % per_worker, 0), tf.int32)
-        matrix = is_first * is_own[:, tf.newaxis] * row[tf.newaxis, :]  # [workers, length]
+        with _own_device(strategy):
+            matrix = is_first * is_own[:, tf.newaxis] * row[tf.newaxis, :]  # [workers, length]
         return context.all_reduce(tf.distribute.ReduceOp.SUM, matrix)
 
     def run(row: tf.Tensor) -> Any:
         return strategy.run(gather, args=(row,))
 
-    return tf.function(run, input_signature=[tf.TensorSpec([None], tf.int32)])
+    signature = [tf.TensorSpec([None], tf.int32)]
+    return tf.function(run, input_signature=signature, autograph=False)
 
 
 def _concat_tuples(structures: Sequence[Any]) -> Any:
