@@ -140,7 +140,7 @@ def conforms(value: Any, annotation: Any) -> bool:
     if _is_mapping(annotation):
         return _conforms_mapping(value, annotation)
     if is_config_class(annotation):
-        return isinstance(value, annotation) and not list(find_problems(value))
+        return isinstance(value, annotation)  # what is in it, find_problems asks of itself
     raise NotImplementedError(f'the oracle does not know the annotation {annotation!r}')
 
 
@@ -162,13 +162,25 @@ def _conforms_mapping(value: Any, annotation: Any) -> bool:
     return all(conforms(k, args[0]) and conforms(v, args[1]) for k, v in value.items())
 
 
+def _nodes_in(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the configs that a value is or holds, with the rest of their path."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield '', value
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from ((f'[{index}]{path}', node) for path, node in _nodes_in(item))
+    elif isinstance(value, collections.abc.Mapping):
+        for key, item in value.items():
+            yield from ((f'.{key}{path}', node) for path, node in _nodes_in(item))
+
+
 def find_problems(node: Any, path: str = '') -> Iterator[str]:
     """Yields a line for each value of a config tree that is not of its declared type."""
     config_class = type(node)
     for name, annotation in hints(config_class).items():
         value, where = getattr(node, name), f'{path}.{name}'.lstrip('.')
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from find_problems(value, where)
+        for rest, inner in _nodes_in(value):
+            yield from find_problems(inner, where + rest)
         if not conforms(value, annotation):
             yield f'{where}: {value!r} ({type(value).__name__}) is not {annotation}'
     if OneOf.includes(config_class) and node.type is not None:

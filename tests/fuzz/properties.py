@@ -122,18 +122,19 @@ def check_right_text(config: hyperparams.Config, raw: dict[str, Any], text: str)
     )
 
 
-def dump_yaml(raw: Any) -> str:
-    """Writes plain data with PyYAML's own dumper, which knows nothing of the package."""
-    return yaml.dump(_without_tuples(raw), Dumper=_Dumper, allow_unicode=True)
-
-
-class _Dumper(yaml.SafeDumper):
+class _Quoting(yaml.SafeDumper):
     """Puts every text in quotes, because without them the field's type decides what it means."""
 
 
-_Dumper.add_representer(
+_Quoting.add_representer(
     str, lambda dumper, text: dumper.represent_scalar('tag:yaml.org,2002:str', text, style='"')
 )
+
+
+def dump_yaml(raw: Any, is_quoted: bool = True) -> str:
+    """Writes plain data with PyYAML's own dumper, which knows nothing of the package."""
+    dumper = _Quoting if is_quoted else yaml.SafeDumper
+    return yaml.dump(_without_tuples(raw), Dumper=dumper, allow_unicode=True)
 
 
 def _without_tuples(raw: Any) -> Any:

@@ -130,7 +130,7 @@ def test_right_yaml_texts(name: str) -> None:
 @pytest.mark.parametrize('name', MAKERS)
 def test_mutated_yaml_texts(name: str) -> None:
     trees = raw_trees(name, strategies.PLAIN_JUNK, ODDS_OF_JUNK).filter(bool)
-    texts = strategies.mutated(trees.filter(is_encodable).map(properties.dump_yaml))
+    texts = strategies.mutated(trees.filter(is_encodable).map(dump_plain_yaml))
     run(name, texts, lambda text: check_text(name, text))
 
 
@@ -161,7 +161,7 @@ def test_arbitrary_texts() -> None:
 def test_yaml_files_of_any_bytes(name: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'params.yaml'
     trees = raw_trees(name, strategies.PLAIN_JUNK, ODDS_OF_JUNK).filter(is_encodable)
-    texts = strategies.mutated(trees.map(properties.dump_yaml)).filter(is_encodable)
+    texts = strategies.mutated(trees.map(dump_plain_yaml)).filter(is_encodable)
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -175,6 +175,10 @@ def test_yaml_files_of_any_bytes(name: str, tmp_path: pathlib.Path) -> None:
             assert 'params.yaml' in str(error)
 
     run(name, st.binary(max_size=40) | texts.map(str.encode), check)
+
+
+def dump_plain_yaml(raw: Any) -> str:
+    return properties.dump_yaml(raw, is_quoted=False)
 
 
 def check_text(name: str, text: str) -> None:
