@@ -190,7 +190,8 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         local = [i for i, weight in enumerate(weights) if not weight.trainable]
         if context.num_replicas_in_sync == 1 or not local:
             return weights
-        values = [tf.convert_to_tensor(weights[i]) for i in local]
+        # An identity has a device, which the reduction asks for; what a variable reads as may have none.
+        values = [tf.identity(weights[i]) for i in local]
         means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
         for i, mean in zip(local, means, strict=True):
             weights[i] = mean

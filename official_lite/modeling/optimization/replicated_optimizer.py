@@ -359,7 +359,9 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
             return pairs
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g, _ in pairs])
+        # An identity has a device, which the reduction asks for.
+        gradients = [tf.identity(g) for g, _ in pairs]
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
 
     def _check_finite(self, pairs: GradientsAndVariables) -> Optional[tf.Tensor]:

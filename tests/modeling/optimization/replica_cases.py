@@ -3,7 +3,9 @@
 A program, because MirroredStrategy on logical CPUs wants a process of its own.
 """
 
+import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -48,12 +50,14 @@ CASES: dict[str, Any] = {
     'loss_scale_accumulated': lambda: optimizers.Adam(
         0.1, loss_scale='dynamic', gradient_accumulation_steps=2, clipnorm=0.3
     ),
+    'lazy_ema': lambda: ema_optimizer.ExponentialMovingAverage(optimizers.Adam(0.1)),
     'ema_all': lambda: ema_optimizer.ExponentialMovingAverage(
         optimizers.SGD(0.1, momentum=0.9, loss_scale=8.0),
         trainable_weights_only=False,
         average_decay=0.5,
     ),
 }
+WORKER_CASES = ('sgd_nesterov_clipped', 'adamw', 'loss_scale_accumulated', 'ema_all')
 # Steps at which one example of the batch gives an infinite gradient; the last example is the last replica's.
 INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
 
@@ -93,7 +97,8 @@ def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarra
         optimizer = CASES[name]()
         keys = variable_keys.variable_keys({'model': model})
         optimizer.set_variable_keys(keys)
-        optimizer.build(model.trainable_variables)
+        if not name.startswith('lazy'):
+            optimizer.build(model.trainable_variables)
 
     def replica_step(x: tf.Tensor, y: tf.Tensor) -> None:
         size = BATCH // num_replicas
@@ -133,7 +138,8 @@ def swap(strategy: Any, optimizer: Any, keys: dict[str, Any]) -> dict[str, np.nd
     """Weights while averages are in their place, and whether all came back to the last bit."""
     before = [read(strategy, v) for v in keys.values()]
     with optimizer.averaged_weights():
-        swapped = {f'swapped {key}': read(strategy, v) for key, v in keys.items()}
+        averaged = optimizer.slots()['average']
+        swapped = {f'swapped {key}': read(strategy, keys[key]) for key in averaged}
     after = [read(strategy, v) for v in keys.values()]
     came_back = all((a == b).all() for a, b in zip(before, after, strict=True))
     is_equal = all((values == values[:1]).all() for values in swapped.values())
@@ -146,19 +152,27 @@ def read(strategy: tf.distribute.Strategy, variable: keras.Variable) -> np.ndarr
     return np.stack([v.numpy() for v in strategy.experimental_local_results(variable.value)])
 
 
-def run_all(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
-    """All cases, one after the other."""
-    return {k: v for name in CASES for k, v in run_case(strategy, name).items()}
+def run_cases(strategy: tf.distribute.Strategy, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Several cases, one after the other."""
+    return {k: v for name in names for k, v in run_case(strategy, name).items()}
+
+
+def make_mirrored_strategy() -> tf.distribute.Strategy:
+    """Two logical CPUs."""
+    cpu = tf.config.list_physical_devices('CPU')[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    return tf.distribute.MirroredStrategy(
+        ['CPU:0', 'CPU:1'], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
 
 def main(path: str) -> None:
-    """Runs on two logical CPUs and writes the results."""
-    cpu = tf.config.list_physical_devices('CPU')[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(
-        ['CPU:0', 'CPU:1'], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
-    np.savez(path, **run_all(strategy))
+    """Runs on two logical CPUs, or as the worker that TF_CONFIG says, and writes the results."""
+    if 'TF_CONFIG' in os.environ:
+        results = run_cases(tf.distribute.MultiWorkerMirroredStrategy(), WORKER_CASES)
+    else:
+        results = run_cases(make_mirrored_strategy(), CASES)
+    np.savez(path, **results)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,10 @@
 """The step that all optimizers share: replicas, clipping, accumulation, loss scaling, state."""
 
+import contextlib
+import json
+import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -27,31 +31,61 @@ def step(optimizer, variables, *gradients):
 # Two replicas.
 
 
+def start(path, **environment):
+    command = [sys.executable, '-m', 'tests.modeling.optimization.replica_cases', str(path)]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+
+
 @pytest.fixture(scope='module')
-def one_and_two_replicas(tmp_path_factory):
+def one_replica():
+    return replica_cases.run_cases(tf.distribute.get_strategy(), replica_cases.CASES)
+
+
+@pytest.fixture(scope='module')
+def two_replicas(tmp_path_factory):
     path = tmp_path_factory.mktemp('replicas') / 'two.npz'
-    subprocess.run(
-        [sys.executable, '-m', 'tests.modeling.optimization.replica_cases', path],
-        check=True,
-        cwd=ROOT,
-    )
-    return replica_cases.run_all(tf.distribute.get_strategy()), dict(np.load(path))
+    assert start(path).wait(timeout=300) == 0
+    return dict(np.load(path))
 
 
-@pytest.mark.parametrize('name', replica_cases.CASES)
-def test_two_replicas_do_the_steps_of_one(one_and_two_replicas, name):
-    one, two = one_and_two_replicas
-    keys = [key for key in one if key.startswith(f'{name}:')]
-    assert keys == [key for key in two if key.startswith(f'{name}:')]
+def check_equal(actual, expected, name):
+    keys = [key for key in expected if key.startswith(f'{name}:')]
+    assert keys == [key for key in actual if key.startswith(f'{name}:')]
     for key in keys:
         if key.endswith(':model/seen'):
             continue  # That of the first replica.
-        np.testing.assert_allclose(two[key], one[key], rtol=1e-5, atol=1e-6, err_msg=key)
-    assert two[f'{name}:difference between replicas'] == 0.0
+        np.testing.assert_allclose(actual[key], expected[key], rtol=1e-5, atol=1e-6, err_msg=key)
 
 
-def test_averages_under_two_replicas(one_and_two_replicas):
-    one, two = one_and_two_replicas
+@pytest.mark.parametrize('name', replica_cases.CASES)
+def test_two_replicas_do_the_steps_of_one(one_replica, two_replicas, name):
+    check_equal(two_replicas, one_replica, name)
+    assert two_replicas[f'{name}:difference between replicas'] == 0.0
+
+
+def test_two_workers_do_the_steps_of_one(one_replica, tmp_path):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for free in sockets:
+            free.bind(('localhost', 0))
+        addresses = [f'localhost:{free.getsockname()[1]}' for free in sockets]
+    workers = []
+    for i in range(2):
+        task = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': i}}
+        workers.append(start(tmp_path / f'{i}.npz', TF_CONFIG=json.dumps(task)))
+    try:
+        assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for i in range(2):
+        results = dict(np.load(tmp_path / f'{i}.npz'))
+        for name in replica_cases.WORKER_CASES:
+            check_equal(results, one_replica, name)
+
+
+def test_averages_under_two_replicas(one_replica, two_replicas):
+    one, two = one_replica, two_replicas
     assert two['ema_all:came back']
     assert two['ema_all:equal averages']
     for key in ('dense/kernel', 'dense/bias', 'seen'):
@@ -62,8 +96,8 @@ def test_averages_under_two_replicas(one_and_two_replicas):
     assert np.abs(one['ema_all:model/seen'] - two['ema_all:model/seen']).max() > 0.01
 
 
-def test_overflow_on_one_replica_skips_the_step_on_all(one_and_two_replicas):
-    for results in one_and_two_replicas:
+def test_overflow_on_one_replica_skips_the_step_on_all(one_replica, two_replicas):
+    for results in (one_replica, two_replicas):
         # Two of five steps of the fixed scale overflowed; of the dynamic one's, one of five micro steps.
         assert results['ema_all:iterations'] == replica_cases.NUM_STEPS - 2
         assert results['ema_all:loss_scale'] == 8.0
