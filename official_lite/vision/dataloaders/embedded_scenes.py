@@ -9,13 +9,14 @@ scene depends on (split, number of the scene) only. Nothing here needs TensorFlo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import itertools
 import math
 import os
 import subprocess
 import sys
-import zlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,12 +99,18 @@ def load_scenes(split: str, num_scenes: int | None = None) -> Scenes:
     path = data_cache.get_cache_dir() / f'digits-v{VERSION}-{split}-{num_scenes}.npz'
     if not path.exists():
         _save_scenes(path, _compose_in_parallel(split, num_scenes))
+        forget()
     try:
         return _read_scenes(path)
-    except (OSError, ValueError, KeyError, zlib.error) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise errors.DataError(
             f'{path}: the cached data cannot be read ({error}); delete the file to make it again'
         ) from error
+
+
+def forget() -> None:
+    """Drops what was read in this process, so that files are read again."""
+    _read_scenes.cache_clear()
 
 
 # ---- composing ----------------------------------------------------------------------------------
@@ -352,6 +359,7 @@ def _save_scenes(path: Path, scenes: Sequence[_Scene]) -> None:
         np.savez(file, **_pack(scenes))
 
 
+@functools.lru_cache(maxsize=2)
 def _read_scenes(path: Path) -> Scenes:
     with np.load(path) as arrays:
         return Scenes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -314,7 +315,7 @@ def _load(path: Path, paths: Sequence[str]) -> TfrecordTable | None:
         with np.load(path) as arrays:
             mappings = json.loads(str(arrays['mappings']))
             fields = {name: arrays[name] for name in _ARRAYS}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fields |= {name: {int(k): v for k, v in mappings[name].items()} for name in _MAPPINGS}
     return TfrecordTable(paths=tuple(paths), **fields)

@@ -1,0 +1,141 @@
+"""Makes small data sets for tests."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from official_lite.core.data_info import DataInfo
+from official_lite.vision.dataloaders import source as source_lib
+from official_lite.vision.dataloaders import table_source
+
+
+def make_image(height: int, width: int, number: int = 0, image_format: str = 'PNG') -> bytes:
+    """An encoded image that differs from every other."""
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(0, 256, [height, width, 3], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def make_table(
+    counts: list[int], *, height: int = 24, width: int = 32, num_labels: int = 3
+) -> table_source.TableSource:
+    """Random non-square images with so many boxes each; images are numbered from 10 in tens."""
+    rng = np.random.default_rng(0)
+    num_boxes = sum(counts)
+    corners = np.sort(rng.uniform(0, 1, [num_boxes, 2, 2]), axis=1)  # [n, low and high, yx]
+    labels = rng.integers(1, num_labels + 1, num_boxes)
+    boxes = corners.reshape(-1, 4).astype(np.float32)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    table = table_source.AnnotationTable(
+        splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        boxes=boxes,
+        labels=labels.astype(np.int64),
+        is_crowd=np.zeros([num_boxes], bool),
+        areas=(sides.prod(-1) * height * width).astype(np.float32),
+        heights_px=np.full([len(counts)], height, np.int64),
+        widths_px=np.full([len(counts)], width, np.int64),
+        source_ids=np.arange(1, len(counts) + 1, dtype=np.int64) * 10,
+    )
+    info = DataInfo(
+        num_examples=len(counts),
+        class_names=tuple(f'thing_{i}' for i in range(1, num_labels + 1)),
+        category_ids=tuple(range(1, num_labels + 1)),
+        num_boxes=num_boxes,
+        boxes_per_class=table_source.count_per_class(table.labels, num_labels),
+        max_label=int(table.labels.max(initial=0)),
+        fingerprint='0',
+        origin='test',
+        max_boxes_per_image=max(counts, default=0),
+    )
+    images = [make_image(height, width, i) for i in range(len(counts))]
+    return table_source.TableSource(table, images, info, is_in_memory=True)
+
+
+def read_records(source: source_lib.Source) -> dict[int, dict[str, np.ndarray]]:
+    """All records of a source by their id."""
+    order = source_lib.Order(num_examples=source.info.num_examples, is_training=False)
+    dataset = source.make_examples(order).map(source.decode)
+    return {int(record['source_id']): record for record in dataset.as_numpy_iterator()}
+
+
+def read_order(
+    source: source_lib.Source, order: source_lib.Order, num_examples: int
+) -> list[tuple[int, int]]:
+    """(epoch, index) of the first examples of a stream."""
+    dataset = source.make_examples(order).take(num_examples)
+    return [(int(e['epoch']), int(e['index'])) for e in dataset.as_numpy_iterator()]
+
+
+def to_numpy(batch: Any) -> Any:
+    """A batch as arrays."""
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), batch)
+
+
+def assert_equal_batches(first: Any, second: Any) -> None:
+    """Fails where two lists of batches differ."""
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def convert_voc_to_coco(folder: pathlib.Path, split: str, output: pathlib.Path) -> pathlib.Path:
+    """Writes the COCO annotation file of a split of a Pascal VOC folder.
+
+    Boxes are taken as they are: VOC's are inclusive and count from 1, so that x - 1 .. x is the
+    first pixel. Categories get the ids 1, 2, ... in alphabetical order.
+
+    Args:
+        folder: Has `Annotations` and `ImageSets/Main`.
+        split: 'train', 'val' or 'test'.
+        output: The JSON file to write.
+
+    Returns:
+        `output`.
+    """
+    stems = (folder / 'ImageSets' / 'Main' / f'{split}.txt').read_text().split()
+    trees = [ElementTree.parse(folder / 'Annotations' / f'{stem}.xml') for stem in stems]
+    every = sorted((folder / 'Annotations').glob('*.xml'))
+    names = sorted(
+        {
+            element.text or ''
+            for path in every
+            for element in ElementTree.parse(path).iterfind('object/name')
+        }
+    )
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (stem, tree) in enumerate(zip(stems, trees, strict=True), start=1):
+        size = [int(tree.findtext(f'size/{side}') or 0) for side in ('width', 'height')]
+        images.append(
+            {'id': number, 'file_name': f'{stem}.jpg', 'width': size[0], 'height': size[1]}
+        )
+        for element in tree.iterfind('object'):
+            x0, y0, x1, y1 = (
+                float(element.findtext(f'bndbox/{edge}') or 0)
+                for edge in ('xmin', 'ymin', 'xmax', 'ymax')
+            )
+            annotations.append(
+                {
+                    'id': len(annotations) + 1,
+                    'image_id': number,
+                    'category_id': names.index(element.findtext('name') or '') + 1,
+                    'bbox': [x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1],
+                    'area': (x1 - x0 + 1) * (y1 - y0 + 1),
+                    'iscrowd': 0,
+                }
+            )
+    categories = [{'id': i, 'name': name} for i, name in enumerate(names, start=1)]
+    output.write_text(
+        json.dumps({'images': images, 'annotations': annotations, 'categories': categories})
+    )
+    return output
