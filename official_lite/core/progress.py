@@ -42,6 +42,7 @@ class Progress:
         self._clock = clock
         self._is_terminal = bool(getattr(self._stream, 'isatty', lambda: False)())
         self._marks: list[tuple[float, int]] = []
+        self._is_warm = False
         self._width = 0
         self._last_plain = clock()
 
@@ -54,7 +55,11 @@ class Progress:
             is_logged: Whether metrics were logged at this step; gives a line without a terminal.
         """
         now = self._clock()
-        self._marks = [m for m in self._marks if m[0] >= now - _RATE_WINDOW_SECS][-50:] or self._marks[-1:]
+        if not self._is_warm:
+            # The first call compiles the step; its time says nothing about the rate.
+            self._is_warm, self._marks = True, []
+        recent = [mark for mark in self._marks if mark[0] >= now - _RATE_WINDOW_SECS]
+        self._marks = recent or self._marks[-1:]
         self._marks.append((now, step))
         if not self._is_enabled:
             return
