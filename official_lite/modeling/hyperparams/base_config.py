@@ -12,11 +12,10 @@ every value again; in a locked config they are immutable.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
-
-from typing_extensions import Self
+from typing import Any, ClassVar, Self
 
 from official_lite.modeling.hyperparams import (
     construction,
@@ -80,14 +79,14 @@ class Config(params_dict.ParamsDict, Convertible):
         ):
             if name not in cls.__dict__:
                 setattr(cls, name, method)
-        annotations = cls.__dict__.get('__annotations__', {})
+        annotations = inspect.get_annotations(cls)
         if any(isinstance(annotation, str) for annotation in annotations.values()):
             _keep_local_names(cls)
 
     def __post_init__(
         self,
-        default_params: Mapping[str, Any] | None = None,
-        restrictions: list[str] | None = None,
+        default_params: Mapping[str, Any] | None = None,  # noqa: RUF033
+        restrictions: list[str] | None = None,  # noqa: RUF033
     ) -> None:
         if restrictions:
             self.__dict__['_restrictions'] = list(restrictions)
@@ -97,7 +96,7 @@ class Config(params_dict.ParamsDict, Convertible):
             self._override_all(default_params, source, Pass(is_strict=not self._is_free_form))
 
     @property
-    def BUILDER(self) -> Any:  # noqa: N802
+    def BUILDER(self) -> Any:
         """What `bind` tied to this class: a class or a function."""
         return self._BUILDER
 

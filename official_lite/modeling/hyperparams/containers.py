@@ -215,13 +215,15 @@ class UnionChecker(Checker):
         """Returns the members that could read this kind of value, text last."""
         mappings = [m for m in self.members if reads_mappings(m)]
         sequences = [m for m in self.members if isinstance(m, (SequenceChecker, TupleChecker))]
-        if isinstance(value, Elements) or isinstance(value, (list, tuple)):
+        if isinstance(value, (Elements, list, tuple)):
             return sequences or self.members
         if isinstance(value, Mapping) or hasattr(value, 'as_dict'):
             return mappings or self.members
         members = self.members
         if isinstance(value, str) and str in self.exact:
-            members = [m for m in members if m not in sequences]  # text is itself, not a list of one
+            members = [
+                m for m in members if m not in sequences
+            ]  # text is itself, not a list of one
         return sorted(members, key=lambda member: str in member.exact)
 
 

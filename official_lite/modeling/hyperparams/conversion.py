@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from dataclasses_json import DataClassJsonMixin
-from typing_extensions import Self
 
 from official_lite.modeling.hyperparams import config_checker
 from official_lite.modeling.hyperparams.places import Pass, Place
@@ -101,7 +101,7 @@ class Convertible(DataClassJsonMixin):
     @classmethod
     def from_args(cls, *args: Any, **kwargs: Any) -> Self:
         """Returns a config with the class's own fields (not its bases') set in order, and by name."""
-        own = [n for n in cls.__dict__.get('__annotations__', {}) if n in plan_of(cls).fields]
+        own = [n for n in inspect.get_annotations(cls) if n in plan_of(cls).fields]
         return cls(default_params={**dict(zip(own, args)), **kwargs})  # type: ignore[call-arg]
 
     @classmethod

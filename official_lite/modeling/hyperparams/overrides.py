@@ -7,6 +7,7 @@ name may be quoted. An index replaces one element of a list; the index after the
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -111,7 +112,7 @@ def _parse_path(path: str) -> list[str | int]:
 
 def _insert(tree: SourcedDict, steps: list[str | int], value: Any, source: Source | None) -> None:
     """Puts a value below nested mappings; what comes later wins."""
-    for step, following in zip(steps, steps[1:]):
+    for step, following in itertools.pairwise(steps):
         wanted = Elements if isinstance(following, int) else SourcedDict
         below = tree.get(step, MISSING)
         if type(below) is not wanted:

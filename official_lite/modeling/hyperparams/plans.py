@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import types
 import typing
@@ -90,11 +91,7 @@ def _require_dataclass(config_class: type) -> None:
     for cls in config_class.__mro__:
         if '__dataclass_fields__' in cls.__dict__ or not hasattr(cls, '__dataclass_fields__'):
             continue
-        lost = [
-            n
-            for n, a in cls.__dict__.get('__annotations__', {}).items()
-            if 'ClassVar' not in str(a)
-        ]
+        lost = [n for n, a in inspect.get_annotations(cls).items() if 'ClassVar' not in str(a)]
         if lost:
             raise errors.make_error(
                 [
@@ -124,7 +121,7 @@ def resolve_hints(config_class: type) -> dict[str, Any]:
     """Returns the annotations of a class and its bases, strings evaluated where they were written."""
     hints: dict[str, Any] = {}
     for cls in reversed(config_class.__mro__):
-        own = cls.__dict__.get('__annotations__', {})
+        own = inspect.get_annotations(cls)
         if '__dataclass_fields__' not in cls.__dict__:
             continue
         for name, annotation in own.items():
