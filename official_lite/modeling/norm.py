@@ -156,8 +156,9 @@ class BatchNormalization(keras.layers.Layer):
         return gamma, beta
 
     def _kernel_epsilon(self) -> float:
-        # The incumbent's synchronised layers do not run the kernel and so take epsilon as it is.
-        return self.epsilon if self.synchronized else max(self.epsilon, MIN_FUSED_EPSILON)
+        # Elsewhere the incumbent does not run the kernel, and so takes epsilon as it is.
+        is_clamped = self._unbiased_moving_variance
+        return max(self.epsilon, MIN_FUSED_EPSILON) if is_clamped else self.epsilon
 
     def _fused(
         self,

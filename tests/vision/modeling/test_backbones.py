@@ -218,19 +218,24 @@ def test_builders_pass_every_field() -> None:
 # Parity
 
 GARDEN_RESNETS = {
-    'v0': dict(model_id=18),
-    'bottleneck': dict(model_id=50, depth_multiplier=0.25),
-    'rs': dict(
-        model_id=50,
-        depth_multiplier=0.25,
-        stem_type='v1',
-        resnetd_shortcut=True,
-        replace_stem_max_pool=True,
-        se_ratio=0.25,
-        activation='swish',
-    ),
-    'plain stem': dict(model_id=10, depth_multiplier=0.5, scale_stem=False, norm_epsilon=1e-5),
-    'sync': dict(model_id=10, use_sync_bn=True, norm_epsilon=1e-5),
+    'v0': {'model_id': 18},
+    'bottleneck': {'model_id': 50, 'depth_multiplier': 0.25},
+    'rs': {
+        'model_id': 50,
+        'depth_multiplier': 0.25,
+        'stem_type': 'v1',
+        'resnetd_shortcut': True,
+        'replace_stem_max_pool': True,
+        'se_ratio': 0.25,
+        'activation': 'swish',
+    },
+    'plain stem': {
+        'model_id': 10,
+        'depth_multiplier': 0.5,
+        'scale_stem': False,
+        'norm_epsilon': 1e-5,
+    },
+    'sync': {'model_id': 10, 'use_sync_bn': True, 'norm_epsilon': 1e-5},
 }
 
 
@@ -271,10 +276,10 @@ def test_resnet_equals_model_garden(name: str, images: np.ndarray) -> None:
 @pytest.mark.parametrize(
     'options',
     [
-        *(dict(model_id=name) for name in mobilenet.MOBILENET_SPECS if name != 'MobileNetV2'),
-        dict(model_id='MobileNetV2', filter_size_scale=0.35),
-        dict(model_id='MobileNetV2', output_stride=8, output_intermediate_endpoints=True),
-        dict(model_id='MobileNetV1', output_stride=16, filter_size_scale=0.5),
+        *({'model_id': name} for name in mobilenet.MOBILENET_SPECS if name != 'MobileNetV2'),
+        {'model_id': 'MobileNetV2', 'filter_size_scale': 0.35},
+        {'model_id': 'MobileNetV2', 'output_stride': 8, 'output_intermediate_endpoints': True},
+        {'model_id': 'MobileNetV1', 'output_stride': 16, 'filter_size_scale': 0.5},
     ],
     ids=str,
 )
