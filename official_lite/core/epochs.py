@@ -99,6 +99,22 @@ def _fill_whole_training(config: cfg.ExperimentConfig) -> None:
     for path, node, name in epoch_fields.iterate_whole_training(config):
         if getattr(node, name) is None or str(node.source_of(name)) == source:
             config.set_from(f'{path}.{name}', trainer.train_steps, source=source)
+    _shorten_warmup(config, source)
+
+
+def _shorten_warmup(config: cfg.ExperimentConfig, source: str) -> None:
+    """Cuts an experiment's default warm-up to 5% of a training that would end before it does.
+
+    The schedule starts where the warm-up ends: after the end of training, at a rate of 0.
+    """
+    train_steps = config.trainer.train_steps
+    warmup = getattr(config.trainer.optimizer_config, 'warmup', None)
+    if warmup is None or not warmup.type:
+        return
+    steps = getattr(warmup.get(), 'warmup_steps', None)
+    path = f'trainer.optimizer_config.warmup.{warmup.type}.warmup_steps'
+    if steps and steps >= train_steps and not config.is_set(path):
+        config.set_from(path, max(1, train_steps // 20), source=source)
 
 
 def _iterate_winners(
