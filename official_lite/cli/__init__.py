@@ -44,8 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage() -> str:
     lines = [f'  {name:<12} {text}' for name, (_, text) in SUBCOMMANDS.items()]
     return '\n'.join(
-        ['usage: official-lite SUBCOMMAND [flags]', '', *lines, '']
-        + ['official-lite SUBCOMMAND --help tells its flags.']
+        [
+            'usage: official-lite SUBCOMMAND [flags]',
+            '',
+            *lines,
+            '',
+            'official-lite SUBCOMMAND --help tells its flags.',
+        ]
     )
 
 

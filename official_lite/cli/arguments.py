@@ -15,7 +15,7 @@ from official_lite.common import flags as common_flags
 __all__ = ['Help', 'parse_flags']
 
 
-class Help(Exception):  # noqa: N818
+class Help(Exception):
     """Somebody asked for help; the text is the message."""
 
 

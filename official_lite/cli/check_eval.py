@@ -29,6 +29,8 @@ def _run(argv: list[str]) -> int:
         print(text)
         return 0
     config = parsing.parse_experiment(values).config
+    run_checks.check_runnable(config, 'eval')
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     from official_lite.vision.evaluation import self_check  # needs TensorFlow
 
     result = self_check.check_evaluation(config)

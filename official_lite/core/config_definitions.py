@@ -240,8 +240,8 @@ class RuntimeConfig(hyperparams.Config):
 class TrainerConfig(hyperparams.Config):
     """How long to train, how often to report, evaluate and save, and with which optimizer.
 
-    Every `*_epochs` is another way to give the `*_steps` (or interval) beside it, in passes over the
-    training data; None means that the steps count. Setting both is an error.
+    Every `*_epochs` is another way to give the steps or the interval beside it, in passes over the
+    training data; None means that those count. Setting both is an error.
 
     Attributes:
         optimizer_config: Optimizer, learning rate, warm-up and moving average.
@@ -270,10 +270,10 @@ class TrainerConfig(hyperparams.Config):
             checkpoint up to n times, a negative number lets it pass.
         validation_summary_subdir: Folder inside model_dir for the summaries of evaluations.
         preemption_on_demand_checkpoint: Whether a machine about to be taken away saves first.
-        train_epochs: Passes over the training data in all; may be a fraction.
-        validation_interval_epochs: Passes between two evaluations.
-        checkpoint_interval_epochs: Passes between two checkpoints.
-        summary_interval_epochs: Passes between two summaries.
+        train_epochs: Passes over the training data in all; may be a fraction. None: `train_steps`.
+        validation_interval_epochs: Passes between two evaluations. None: `validation_interval`.
+        checkpoint_interval_epochs: Passes between two checkpoints. None: `checkpoint_interval`.
+        summary_interval_epochs: Passes between two summaries. None: `summary_interval`.
     """
 
     optimizer_config: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)

@@ -60,7 +60,8 @@ def load_entry_points() -> None:
     _state.has_loaded_entry_points = True
     from importlib import metadata  # takes 10 ms
 
-    for entry_point in metadata.entry_points(group=GROUP):
+    found = metadata.entry_points(group=GROUP)
+    for entry_point in sorted(found, key=lambda point: point.name):
         label = f'{entry_point.name} = {entry_point.value}'
         try:
             loaded = entry_point.load()

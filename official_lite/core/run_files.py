@@ -127,7 +127,7 @@ def save_run_info(
     history = earlier.pop('earlier', []) if earlier else []
     info = {
         'command': shlex.join(argv),
-        'started': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+        'started': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'working_dir': os.getcwd(),
         'versions': read_versions(),
         'data': dict(data or {}),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from official_lite import _lazy, errors
+from official_lite import _lazy
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory, run_files
 from official_lite.core.parsing import ExperimentParser, ParseConfigOptions

@@ -99,7 +99,7 @@ def test_both_is_an_error() -> None:
         r'\(float\) \(from --params_override\); set one of train_epochs and train_steps$',
     ):
         make({'trainer.train_epochs': 3, 'trainer.train_steps': 7})
-    with pytest.raises(hyperparams.ConfigError, match='^train_epochs: expected null'):
+    with pytest.raises(hyperparams.ConfigError, match=r'^train_epochs: expected null'):
         cfg.TrainerConfig(train_steps=7, train_epochs=3.0).validate()
 
 

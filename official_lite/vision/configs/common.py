@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import List, Literal, Optional  # noqa: UP035
+from typing import Literal, Optional
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
@@ -60,7 +60,7 @@ class TfExampleDecoder(hyperparams.Config):
 
     regenerate_source_id: bool = False
     mask_binarize_threshold: Optional[float] = None
-    attribute_names: List[str] = dataclasses.field(default_factory=list)  # noqa: UP006
+    attribute_names: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -115,7 +115,7 @@ class RandAugment(hyperparams.Config):
     translate_const: float = 10
     magnitude_std: float = 0.0
     prob_to_apply: Optional[float] = None
-    exclude_ops: List[str] = dataclasses.field(default_factory=list)  # noqa: UP006
+    exclude_ops: list[str] = dataclasses.field(default_factory=list)
 
     def _check(self, report: hyperparams.Report) -> None:
         _check_share(self, report, 'prob_to_apply')

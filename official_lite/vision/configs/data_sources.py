@@ -7,7 +7,7 @@ More kinds come in by `register_data_source(name, config=..., builder=...)` in
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Literal, Optional, Union  # noqa: UP035
+from typing import Literal, Optional, Union
 
 from official_lite.modeling import hyperparams
 
@@ -23,7 +23,7 @@ class TfrecordSource(hyperparams.Config):
         file_type: 'tfrecord', or 'tfrecord_compressed' for gzip.
     """
 
-    input_path: Union[str, List[str]] = ''  # noqa: UP006
+    input_path: Union[str, list[str]] = ''
     file_type: Literal['tfrecord', 'tfrecord_compressed'] = 'tfrecord'
 
 

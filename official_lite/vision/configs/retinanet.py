@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import ClassVar, List, Literal, Optional, Union  # noqa: UP035
+from typing import ClassVar, Literal, Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
@@ -149,9 +149,7 @@ class Anchor(hyperparams.Config):
     """
 
     num_scales: int = 3
-    aspect_ratios: List[float] = dataclasses.field(  # noqa: UP006
-        default_factory=lambda: [0.5, 1.0, 2.0]
-    )
+    aspect_ratios: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0, 2.0])
     anchor_size: float = 4.0
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('num_scales', 'aspect_ratios')
@@ -238,7 +236,7 @@ class RetinaNetHead(hyperparams.Config):
     num_convs: int = 4
     num_filters: int = 256
     use_separable_conv: bool = False
-    attribute_heads: List[AttributeHead] = dataclasses.field(default_factory=list)  # noqa: UP006
+    attribute_heads: list[AttributeHead] = dataclasses.field(default_factory=list)
     share_classification_heads: bool = False
     share_level_convs: Optional[bool] = True
 
@@ -293,7 +291,7 @@ class DetectionGenerator(hyperparams.Config):
     )
     return_decoded: Optional[bool] = None
     use_class_agnostic_nms: Optional[bool] = False
-    box_coder_weights: Optional[List[float]] = None  # noqa: UP006
+    box_coder_weights: Optional[list[float]] = None
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('pre_nms_top_k', 'max_num_detections'):
@@ -328,7 +326,7 @@ class RetinaNet(hyperparams.Config):
     """
 
     num_classes: int = 0
-    input_size: List[Optional[int]] = dataclasses.field(default_factory=list)  # noqa: UP006
+    input_size: list[Optional[int]] = dataclasses.field(default_factory=list)
     min_level: int = 3
     max_level: int = 7
     anchor: Anchor = dataclasses.field(default_factory=Anchor)
@@ -426,7 +424,7 @@ class RetinaNetTask(cfg.TaskConfig):
     )
     losses: Losses = dataclasses.field(default_factory=Losses)
     init_checkpoint: Optional[str] = None
-    init_checkpoint_modules: Union[str, List[str]] = 'all'  # noqa: UP006
+    init_checkpoint_modules: Union[str, list[str]] = 'all'
     annotation_file: Optional[str] = None
     per_category_metrics: bool = False
     export_config: ExportConfig = dataclasses.field(default_factory=ExportConfig)
@@ -435,8 +433,8 @@ class RetinaNetTask(cfg.TaskConfig):
     freeze_backbone: bool = False
     max_num_eval_detections: int = 100
     # Ours.
-    class_names: List[str] = dataclasses.field(default_factory=list)  # noqa: UP006
-    category_ids: List[int] = dataclasses.field(default_factory=list)  # noqa: UP006
+    class_names: list[str] = dataclasses.field(default_factory=list)
+    category_ids: list[int] = dataclasses.field(default_factory=list)
 
     _from_data: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')

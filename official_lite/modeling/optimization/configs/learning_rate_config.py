@@ -7,7 +7,8 @@ means that the steps count. Setting both is an error. In the formulas s is the s
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, List, Optional  # noqa: UP035
+import itertools
+from typing import Any, ClassVar, Optional
 
 from official_lite.modeling import hyperparams
 from official_lite.modeling.optimization.configs import epoch_fields
@@ -47,7 +48,7 @@ def _check_boundaries(config: Any, report: hyperparams.Report, values_beyond: in
     """Boundaries must rise, and there must be `values_beyond` more values than boundaries."""
     for name in ('boundaries', 'boundaries_epochs'):
         steps = getattr(config, name)
-        if steps is not None and any(b <= a for a, b in zip(steps, steps[1:])):
+        if steps is not None and any(b <= a for a, b in itertools.pairwise(steps)):
             report(name, expected='rising numbers')
     steps = config.boundaries if config.boundaries is not None else config.boundaries_epochs
     if steps is not None and config.values is not None:
@@ -82,10 +83,10 @@ class StepwiseLrConfig(_ScheduleConfig):
     """
 
     name: str = 'PiecewiseConstantDecay'
-    boundaries: Optional[List[int]] = None  # noqa: UP006
-    values: Optional[List[float]] = None  # noqa: UP006
+    boundaries: Optional[list[int]] = None
+    values: Optional[list[float]] = None
     offset: int = 0
-    boundaries_epochs: Optional[List[float]] = None  # noqa: UP006
+    boundaries_epochs: Optional[list[float]] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {'boundaries': 'boundaries_epochs'}
 
@@ -249,10 +250,10 @@ class StepCosineLrConfig(_ScheduleConfig):
     """
 
     name: str = 'StepCosineDecayWithOffset'
-    boundaries: Optional[List[int]] = None  # noqa: UP006
-    values: Optional[List[float]] = None  # noqa: UP006
+    boundaries: Optional[list[int]] = None
+    values: Optional[list[float]] = None
     offset: int = 0
-    boundaries_epochs: Optional[List[float]] = None  # noqa: UP006
+    boundaries_epochs: Optional[list[float]] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {'boundaries': 'boundaries_epochs'}
 

@@ -7,7 +7,7 @@ Name patterns are regular expressions, searched for in a variable's key, for exa
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Literal, Optional  # noqa: UP035
+from typing import Literal, Optional
 
 from official_lite.modeling import hyperparams
 
@@ -206,8 +206,8 @@ class AdamWeightDecayConfig(BaseOptimizerConfig):
     epsilon: float = 1e-07
     amsgrad: bool = False
     weight_decay_rate: float = 0.0
-    include_in_weight_decay: Optional[List[str]] = None  # noqa: UP006
-    exclude_from_weight_decay: Optional[List[str]] = None  # noqa: UP006
+    include_in_weight_decay: Optional[list[str]] = None
+    exclude_from_weight_decay: Optional[list[str]] = None
     gradient_clip_norm: float = 1.0
 
 
@@ -256,8 +256,8 @@ class LAMBConfig(BaseOptimizerConfig):
     beta_2: float = 0.999
     epsilon: float = 1e-6
     weight_decay_rate: float = 0.0
-    exclude_from_weight_decay: Optional[List[str]] = None  # noqa: UP006
-    exclude_from_layer_adaptation: Optional[List[str]] = None  # noqa: UP006
+    exclude_from_weight_decay: Optional[list[str]] = None
+    exclude_from_layer_adaptation: Optional[list[str]] = None
 
 
 @dataclasses.dataclass
@@ -308,8 +308,8 @@ class LARSConfig(BaseOptimizerConfig):
     weight_decay_rate: float = 0.0
     nesterov: bool = False
     classic_momentum: bool = True
-    exclude_from_weight_decay: Optional[List[str]] = None  # noqa: UP006
-    exclude_from_layer_adaptation: Optional[List[str]] = None  # noqa: UP006
+    exclude_from_weight_decay: Optional[list[str]] = None
+    exclude_from_layer_adaptation: Optional[list[str]] = None
 
 
 @dataclasses.dataclass
@@ -338,9 +338,9 @@ class SLIDEConfig(BaseOptimizerConfig):
     epsilon: float = 1e-6
     weight_decay_rate: float = 0.0
     weight_decay_type: Literal['inner', 'outer'] = 'inner'
-    exclude_from_weight_decay: Optional[List[str]] = None  # noqa: UP006
-    exclude_from_layer_adaptation: Optional[List[str]] = None  # noqa: UP006
-    include_in_sparse_layer_adaptation: Optional[List[str]] = None  # noqa: UP006
+    exclude_from_weight_decay: Optional[list[str]] = None
+    exclude_from_layer_adaptation: Optional[list[str]] = None
+    include_in_sparse_layer_adaptation: Optional[list[str]] = None
     sparse_layer_learning_rate: float = 0.1
     do_gradient_rescaling: bool = True
     norm_type: str = 'layer'
