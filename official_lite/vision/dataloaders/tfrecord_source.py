@@ -63,7 +63,12 @@ class TfrecordSource(source_lib.Source):
         self._usable = usable
         self._decoder = decoder
         self._is_compressed = is_compressed
-        self._info = _make_info(table, usable)
+        has_label_map = isinstance(
+            decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap
+        )
+        self._info = dataclasses.replace(
+            _make_info(table, usable), declares_classes=has_label_map
+        )
         self._segments = _find_segments(table, usable)
 
     @property
@@ -300,6 +305,7 @@ def _make_info(table: tfrecord_scan.TfrecordTable, usable: np.ndarray) -> DataIn
         origin=','.join(table.paths) if len(table.paths) <= 2 else f'{table.paths[0]},...',
         num_corrupt=len(table.problems) + len(table.file_problems),
         max_boxes_per_image=int(table.num_boxes[usable].max(initial=0)),
+        has_all_classes=False,
     )
 
 
