@@ -1,7 +1,7 @@
 """Typed configs: checked values, dotted overrides, sources, round trips and schemas."""
 
 from official_lite.modeling.hyperparams import base_config, oneof, params_dict
-from official_lite.modeling.hyperparams.base_config import Config
+from official_lite.modeling.hyperparams.base_config import Config, Report
 from official_lite.modeling.hyperparams.binding import bind
 from official_lite.modeling.hyperparams.errors import ConfigError, Problem
 from official_lite.modeling.hyperparams.oneof import OneOfConfig
@@ -22,6 +22,7 @@ __all__ = [
     'OneOfConfig',
     'ParamsDict',
     'Problem',
+    'Report',
     'Source',
     'base_config',
     'bind',

@@ -34,7 +34,10 @@ from official_lite.modeling.hyperparams.places import Pass, Place
 from official_lite.modeling.hyperparams.plans import FieldSpec, plan_of
 from official_lite.modeling.hyperparams.sources import Source, as_source, find_caller
 
-__all__ = ['Config', 'bind']
+__all__ = ['Config', 'Report', 'bind']
+
+# What `_check` gets: report(field, expected='1 or more', hint='').
+Report = Callable[..., None]
 
 
 def _init(self: Config, *args: Any, **kwargs: Any) -> None:
@@ -265,7 +268,7 @@ class Config(params_dict.ParamsDict, Convertible):
         """
         errors.raise_problems(validation.find_problems(self))
 
-    def _check(self, report: Callable[..., None]) -> None:
+    def _check(self, report: Report) -> None:
         """Checks ranges and relations; a hook for subclasses, which `validate` calls on every node.
 
         Args:

@@ -423,7 +423,7 @@ class RetinaNetTask(cfg.TaskConfig):
         default_factory=lambda: DataConfig(is_training=False)
     )
     losses: Losses = dataclasses.field(default_factory=Losses)
-    init_checkpoint: Optional[str] = None
+    init_checkpoint: Optional[str] = None  # type: ignore[assignment]
     init_checkpoint_modules: Union[str, list[str]] = 'all'
     annotation_file: Optional[str] = None
     per_category_metrics: bool = False
