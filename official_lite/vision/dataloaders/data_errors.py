@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,23 +22,28 @@ __all__ = [
     'translate_data_error',
 ]
 
-# What tf.data raises when a record or an image cannot be read.
-_DATA_ERRORS = (
+# What tf.data raises when a file cannot be read, always the data's fault.
+_FILE_ERRORS = (
     tf.errors.DataLossError,
-    tf.errors.InvalidArgumentError,
     tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
     tf.errors.PermissionDeniedError,
-    tf.errors.UnknownError,
+)
+# And what when an image cannot be decoded: an error of any wrong argument, told by its text.
+_IMAGE_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, UnicodeDecodeError)
+_IMAGE_WORDS = re.compile(
+    r'decode|jpe?g|png|gif|bmp|image (file|format|size)|parse.*example', re.IGNORECASE
 )
 _NUM_THREADS = 8
 _NUM_REPORTED = 10
 
-_live_sources: weakref.WeakSet[source_lib.Source] = weakref.WeakSet()
+_live_sources: list[weakref.ref[source_lib.Source]] = []
 
 
 def remember_source(source: source_lib.Source) -> None:
     """Makes `translate_data_error` look into `source` as long as somebody uses it."""
-    _live_sources.add(source)
+    others = [ref for ref in _live_sources if ref() is not None and ref() is not source]
+    _live_sources[:] = [*others, weakref.ref(source)]
 
 
 def translate_data_error(error: BaseException) -> errors.DataError | None:
@@ -54,12 +60,18 @@ def translate_data_error(error: BaseException) -> errors.DataError | None:
     """
     if isinstance(error, errors.DataError):
         return error
-    if not isinstance(error, _DATA_ERRORS):
+    if not _may_be_data_error(error):
         return None
-    for source in list(_live_sources):
+    for source in filter(None, [ref() for ref in reversed(_live_sources)]):
         for index, reason in find_bad_images(source, range(source.info.num_examples)):
             return make_error(source, index, reason)
     return None
+
+
+def _may_be_data_error(error: BaseException) -> bool:
+    if isinstance(error, _FILE_ERRORS):
+        return True
+    return isinstance(error, _IMAGE_ERRORS) and bool(_IMAGE_WORDS.search(str(error)))
 
 
 def make_error(source: source_lib.Source, index: int, reason: str) -> errors.DataError:
@@ -79,8 +91,10 @@ def find_bad_images(source: source_lib.Source, indices: Iterable[int]) -> Iterat
             return index, check_image(source.read_image(index))
         except errors.DataError as error:
             return index, error.message
-        except tf.errors.OpError as error:
-            return index, error.message
+        except tf.errors.DataLossError:
+            return index, 'the record is corrupt: its checksum is wrong'
+        except (tf.errors.OpError, OSError) as error:
+            return index, getattr(error, 'message', str(error))
 
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         for index, reason in pool.map(check, indices):

@@ -20,6 +20,8 @@ __all__ = ['TfrecordTable', 'make_record_dataset', 'scan_files']
 # Raise with every change of what a scan finds: it is part of the cached file's name.
 _VERSION = 1
 _BATCH_SIZE = 64
+# Of a record that is no tf.Example. TensorFlow quotes its bytes, which may be no text.
+_PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _LABEL_KEY = 'image/object/class/label'
 _TEXT_KEY = 'image/object/class/text'
 # Boxes may leave their image by rounding; this far only pixel coordinates do.
@@ -161,7 +163,7 @@ class _Scan:
             dataset = make_record_dataset(path, is_compressed=self._is_compressed)
             batches = dataset.take(len(index)).batch(_BATCH_SIZE)
             parts = [self._parse(batch) for batch in batches]
-        except tf.errors.OpError:
+        except _PARSE_ERRORS:
             parts = [self._parse_alone(path, index, record) for record in range(len(index))]
         counts = np.concatenate([part[0] for part in parts])
         labels = np.concatenate([part[1] for part in parts])
@@ -185,7 +187,7 @@ class _Scan:
             return self._make_bad('the record is corrupt: its checksum is wrong')
         try:
             return self._parse(serialized[None])
-        except tf.errors.OpError as error:
+        except _PARSE_ERRORS as error:
             return self._make_bad(_explain_parse_error(error))
 
     def _make_bad(self, text: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -269,12 +271,13 @@ def _find_problem(
     return ''
 
 
-def _explain_parse_error(error: tf.errors.OpError) -> str:
-    if 'Could not parse' in error.message or 'Invalid serialized' in error.message:
+def _explain_parse_error(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError) or 'Could not parse' in text:
         return 'the record is not a tf.train.Example'
-    if "Data types don't match" in error.message:
+    if "Data types don't match" in text:
         return 'a feature has another type than expected (coordinates float, labels int64)'
-    return f'the record cannot be parsed ({error.message.splitlines()[0]})'
+    return f'the record cannot be parsed ({text.splitlines()[0]})'
 
 
 # ---- cache --------------------------------------------------------------------------------------

@@ -63,12 +63,8 @@ class TfrecordSource(source_lib.Source):
         self._usable = usable
         self._decoder = decoder
         self._is_compressed = is_compressed
-        has_label_map = isinstance(
-            decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap
-        )
-        self._info = dataclasses.replace(
-            _make_info(table, usable), declares_classes=has_label_map
-        )
+        has_label_map = isinstance(decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap)
+        self._info = dataclasses.replace(_make_info(table, usable), declares_classes=has_label_map)
         self._segments = _find_segments(table, usable)
 
     @property
