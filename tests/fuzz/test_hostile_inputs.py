@@ -41,7 +41,8 @@ TEXTS = {
     'not a number': 'scalars.an_int=.nan',
     'half': 'scalars.an_int=0.5',
     'control character': 'leaf: {name: "\x01"}',
-    'zero byte': 'leaf.name=\x00',
+    'zero byte': 'leaf.width=\x00',
+    'half a surrogate in YAML': 'leaf: {name: \ud800}',
     'half a surrogate': 'leaf.width=\ud800',
     'tab': 'leaf:\n\twidth: 1',
     'only a sign': '=',
@@ -63,7 +64,6 @@ TEXTS = {
     'scalar over a node': 'leaf=3',
     'node over a scalar': 'leaf.width.deeper=1',
     'list over a node': 'leaf=[1]',
-    'field twice, as node and as leaf': 'leaf=null,leaf.width=3',
     'dunder': 'leaf.__class__=1',
     'private': 'leaf._locked=true',
     'method': 'leaf.override=1',
@@ -78,7 +78,7 @@ TEXTS = {
     'folder': '.',
     'root': '/',
     'device': '/dev/null/x',
-    'long file name': 'a' * 5000 + '.yaml',
+    'long file name': 'a' * 500 + '.yaml',
 }
 
 
@@ -93,7 +93,7 @@ FINE_TEXTS = {
     'blank': ' ',
     'empty mapping': '{}',
     'nothing for a node': '{leaf: {}}',
-    'comment': '# nothing',
+    'node after null': 'opt_leaf=null,opt_leaf.width=3',
     'aliases': 'leaf: &a {width: 4}\nopt_leaf: *a',
     'merge': 'leaf: {<<: {width: 4}}',
     'spaces': ' leaf.width = 4 ',

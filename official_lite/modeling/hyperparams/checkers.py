@@ -149,8 +149,8 @@ class LiteralChecker(Checker):
         suggestion = ''
         if isinstance(value, str):
             suggestion = errors.find_nearest(value, self.values)
-        shown = repr(str(value)) if isinstance(value, Plain) else errors.describe(value)
-        return place.report(expected=self.expected, received=shown, suggestion=suggestion)
+        received = errors.describe(value)
+        return place.report(expected=self.expected, received=received, suggestion=suggestion)
 
     @staticmethod
     def _is_same(candidate: Any, value: Any) -> bool:

@@ -26,7 +26,8 @@ class ConfigChecker(Checker):
     def read(self, value: Any, place: Place, current: Any = None) -> Any:
         if isinstance(value, self.config_class):
             return value if place.run.adopts else value._copy_unlocked()
-        if hasattr(value, 'as_dict') and getattr(value, '_is_free_form', True):
+        is_config = hasattr(value, 'as_dict') and not isinstance(value, type)
+        if is_config and getattr(value, '_is_free_form', True):
             value = value.as_dict()
         if not isinstance(value, Mapping) or isinstance(value, Elements):
             return place.reject(value, f'{self.expected} (a mapping)')

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from official_lite import errors
-from official_lite.modeling.hyperparams.sources import Source
+from official_lite.modeling.hyperparams.sources import Plain, Source
 
 _LONGEST_RECEIVED = 120
 
@@ -130,11 +130,17 @@ def list_names(names: Iterable[object], most: int = 12) -> str:
 
 
 def describe(value: object) -> str:
-    """Returns a value and its type for the `received` part of a message."""
+    """Returns a value and its type for the `received` part of a message.
+
+    Unquoted text of a file or a flag has no type yet.
+    """
+    if isinstance(value, Plain) and not value:
+        return 'nothing (an empty value)'
     try:
-        text = repr(value)
+        text = repr(str(value)) if isinstance(value, Plain) else repr(value)
     except Exception as error:  # a foreign __repr__ must not hide the problem
         text = f'<no repr: {type(error).__name__}>'
     if len(text) > _LONGEST_RECEIVED:
         text = f'{text[:_LONGEST_RECEIVED]}...'
-    return text if value is None else f'{text} ({type(value).__name__})'
+    has_type = value is not None and not isinstance(value, Plain)
+    return f'{text} ({type(value).__name__})' if has_type else text

@@ -55,15 +55,24 @@ def merge_key(config: Any, key: Any, value: Any, place: Place, is_new: bool, sou
         if not is_known and not may_add:
             here.run.problems.append(unknown_key(config, name, here))
             return
-        new = config._free_checker.read(value, here, config.__dict__.get(name))
-    else:
-        new = config._read(spec, value, here, config.__dict__.get(name))
+    new = _read_value(config, name, value, here)
     if new is INVALID:
         return
     if new is not config.__dict__.get(name) or not hasattr(new, '_merge'):
         place.run.put(config.__dict__, name, new)
     if here.source is not None:
         place.run.put(config.__dict__['_sources'], name, here.source)
+
+
+def _read_value(config: Any, name: str, value: Any, place: Place) -> Any:
+    """Reads a value for a field, or for a key that no field declares."""
+    spec, current = config._spec(name), config.__dict__.get(name)
+    try:
+        if spec is None:
+            return config._free_checker.read(value, place, current)
+        return config._read(spec, value, place, current)
+    except RecursionError:
+        return place.report('the value is nested too deeply', kinds=(ValueError, TypeError))
 
 
 def unknown_key(config: Any, name: str, place: Place) -> errors.Problem:

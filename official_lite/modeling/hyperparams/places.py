@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from official_lite.modeling.hyperparams import errors
-from official_lite.modeling.hyperparams.sources import Plain, Source
+from official_lite.modeling.hyperparams.sources import Source
 
 
 class Invalid:
@@ -139,11 +139,8 @@ class Place:
 
     def reject(self, value: object, expected: str, hint: str = '') -> Invalid:
         """Notes that `value` is not of the expected type."""
-        if isinstance(value, Plain):
-            received = repr(str(value)) if value else 'nothing (an empty value)'
-        else:
-            received = errors.describe(value)
         kinds = (TypeError, ValueError) if isinstance(value, str) else (TypeError,)
+        received = errors.describe(value)
         return self.report(expected=expected, received=received, hint=hint, kinds=kinds)
 
     def notice(self, text: str) -> None:

@@ -59,23 +59,31 @@ def parse_yaml(text: str, name: str = '', source: Source | None = None) -> Sourc
             'the YAML is no mapping',
             expected='`key: value` lines',
             received=errors.describe(to_text(value)),
-            source=source or (Source('file', name) if name else None),
+            source=source or _file(name),
         )
     return value
 
 
 def parse_yaml_value(text: str, name: str = '', source: Source | None = None) -> Any:
     """Parses YAML text of any kind; None for an empty text."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except UnicodeEncodeError:
+        problem = 'the text holds half of a surrogate pair, so it is no Unicode'
+        raise_malformed(problem, received=errors.describe(text), source=source or _file(name))
     try:
         node = loader.get_single_node()
         return None if node is None else _Reader(name, source).read(node)
     except yaml.YAMLError as error:
         _raise_yaml_error(error, name, source)
     except RecursionError:
-        raise_malformed('the YAML is nested too deeply', source=source or Source('file', name))
+        raise_malformed('the YAML is nested too deeply', source=source or _file(name))
     finally:
         loader.dispose()
+
+
+def _file(name: str) -> Source | None:
+    return Source('file', name) if name else None
 
 
 def _raise_yaml_error(error: yaml.YAMLError, name: str, source: Source | None) -> NoReturn:
