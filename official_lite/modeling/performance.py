@@ -36,7 +36,8 @@ def configure_optimizer(
     Args:
         optimizer: A `ReplicatedOptimizer` or `ExponentialMovingAverage`, not built yet.
         use_float16: Whether layers compute in float16.
-        loss_scale: 'dynamic' or None for a dynamic scale, a number for a fixed one; not used without `use_float16`.
+        loss_scale: 'dynamic' or None for a dynamic scale, a number for a fixed one; not used
+            without `use_float16`.
 
     Returns:
         `optimizer` itself.

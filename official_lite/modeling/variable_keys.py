@@ -1,19 +1,21 @@
 """Stable names for the variables of a model: `checkpoint item / layer path / variable name`.
 
-Keras' own identifiers do not do for checkpoints or for name patterns: `variable.path` is not unique
-(two modules may each have a `stem`), auto-generated names (`conv2d_17`) depend on what was built before
-in the process, and TensorFlow's object graph leaves out Keras 3 layers that sit in lists and dicts
-(keras#19425). So the keys come from the structure itself:
+Keras' own identifiers do not do for checkpoints or for name patterns: `variable.path` is not
+unique (two modules may each have a `stem`), auto-generated names (`conv2d_17`) depend on what was
+built before in the process, and TensorFlow's object graph leaves out Keras 3 layers that sit in
+lists and dicts (keras#19425). So the keys come from the structure itself:
 
-- a layer of a functional or sequential model goes by its explicit name; an auto-named one by its class
-  and its position among the auto-named ones of that class in the same model (`conv2d`, `conv2d_1`, ...);
-- everything else goes by the attribute, list index or dict key that holds it, private ones included;
+- a layer of a functional or sequential model goes by its explicit name; an auto-named one by its
+  class and its position among the auto-named ones of that class in the same model (`conv2d`,
+  `conv2d_1`, ...);
+- everything else goes by the attribute, list index or dict key that holds it, private ones
+  included;
 - a variable goes by its name; by its attribute where the layer holds several of that name or it has
   none of its own.
 
-What can be reached in several ways has the shortest path; among equally short ones the first of: items
-in the order given, layers of a functional model, public attributes, private attributes (both by name),
-list and dict elements in their order.
+What can be reached in several ways has the shortest path; among equally short ones the first of:
+items in the order given, layers of a functional model, public attributes, private attributes (both
+by name), list and dict elements in their order.
 """
 
 import collections
@@ -254,5 +256,5 @@ def _check_complete(items: Mapping[str, object], found: Mapping[str, Variable]) 
                         f'the variable {_describe(variable)} has no key',
                         where=f'checkpoint item {name!r}',
                         expected='a path to it over attributes, lists, tuples and dicts of layers',
-                        hint='hold its layer in an attribute, a list or a dict, not in a set or a plain object',
+                        hint='hold its layer in an attribute, list or dict, not in a set or a plain object',
                     )

@@ -14,10 +14,11 @@ from official_lite.modeling.optimization import replicated_optimizer
 class ExponentialMovingAverage(keras.optimizers.Optimizer):
     """An optimizer that also keeps averages of the weights, to evaluate and export with.
 
-    After the update with number t, each average becomes d * average + (1 - d) * weight. Until update `start_step`, and at the first one,
-    d is 0: the average is the weight itself, and has no bias towards where it began. After that d is `average_decay`, or
-    min(average_decay, (1 + k) / (10 + k)) with k = t - start_step if the decay is dynamic. A step that the wrapped optimizer skips or
-    accumulates changes no average.
+    After the update with number t, each average becomes d * average + (1 - d) * weight. Until
+    update `start_step`, and at the first one, d is 0: the average is the weight itself, and has no
+    bias towards where it began. After that d is `average_decay`, or min(average_decay, (1 + k) /
+    (10 + k)) with k = t - start_step if the decay is dynamic. A step that the wrapped optimizer
+    skips or accumulates changes no average.
 
         optimizer = ExponentialMovingAverage(optimizer)
         optimizer.shadow_copy(model)
@@ -40,13 +41,14 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
 
         Args:
             optimizer: What updates the weights.
-            trainable_weights_only: Whether averages are kept of the trainable weights only, or of the statistics of BatchNorm and all
-                other floating-point variables too.
+            trainable_weights_only: Whether averages are kept of the trainable weights only, or of
+                the statistics of BatchNorm and all other floating-point variables too.
             average_decay: Decay of the average, 0 to 1.
             start_step: The update from which it is an average of several.
             dynamic_decay: Whether the decay rises to `average_decay`.
             name: Name of the optimizer.
-            **kwargs: clipnorm, clipvalue, global_clipnorm: None; they belong to the wrapped optimizer.
+            **kwargs: clipnorm, clipvalue, global_clipnorm: None; they belong to the wrapped
+                optimizer.
 
         Raises:
             TypeError: `optimizer` is not a ReplicatedOptimizer.
@@ -60,6 +62,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         self._start_step = start_step
         self._dynamic_decay = dynamic_decay
         self._pairs = _Pairs()
+        self.built: bool = False
 
     # The averages.
 
@@ -80,12 +83,15 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         return bool(self._pairs.weights)
 
     def swap_weights(self) -> None:
-        """Exchanges weights and averages, exactly: a second call restores both. Call it outside of replica context.
+        """Exchanges weights and averages, exactly, outside of replica context.
+
+        A second call restores both to the last bit.
 
         Before the first update the averages are set to the weights first.
 
         Raises:
-            RuntimeError: there are no averages, or it is called in replica context of several replicas.
+            RuntimeError: there are no averages, or it is called in replica context of several
+                replicas.
         """
         self._check_can_swap()
         with self._optimizer.strategy.scope():
@@ -146,7 +152,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         self.built = True
         if self.has_shadow_copy:
             return
-        known = self._optimizer.state.key_variables.values()
+        known = self._optimizer.known_variables
         if not self._trainable_weights_only and not known:
             raise RuntimeError(
                 f'{self.name}: call shadow_copy(model) or set_variable_keys(keys) before build(), '
@@ -170,7 +176,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
     def apply_step(
         self, grads_and_vars: Iterable[tuple[Any, Any]], *, is_summed: bool = False
     ) -> Optional[tf.Tensor]:
-        """Does one step, averages included; returns what the wrapped optimizer's `apply_step` does."""
+        """Does one step, averages included; returns what `ReplicatedOptimizer.apply_step` does."""
         pairs = list(grads_and_vars)
         if not self.built:
             self._optimizer.build_lazily(self, [variable for _, variable in pairs])
@@ -190,7 +196,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         local = [i for i, weight in enumerate(weights) if not weight.trainable]
         if context.num_replicas_in_sync == 1 or not local:
             return weights
-        # An identity has a device, which the reduction asks for; what a variable reads as may have none.
+        # The reduction asks for a device: an identity has one, a read variable may have none.
         values = [tf.identity(weights[i]) for i in local]
         means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
         for i, mean in zip(local, means, strict=True):
@@ -279,7 +285,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
 
 
 class _Pairs:
-    """Weights and their averages, in an object of its own so that Keras does not track the weights."""
+    """Weights and their averages, in an object of its own that Keras does not look into."""
 
     def __init__(self) -> None:
         self.weights: list[Any] = []
@@ -307,7 +313,8 @@ def _check_arguments(
 ) -> None:
     if not isinstance(optimizer, replicated_optimizer.ReplicatedOptimizer):
         raise TypeError(
-            f'ExponentialMovingAverage: expected a ReplicatedOptimizer; received {type(optimizer).__name__}'
+            'ExponentialMovingAverage: expected a ReplicatedOptimizer; '
+            f'received {type(optimizer).__name__}'
         )
     if not 0.0 <= average_decay <= 1.0:
         raise ValueError(f'average_decay: expected 0 to 1; received {average_decay}')

@@ -1,4 +1,7 @@
-"""Gradient clipping, with TensorFlow's formulas. Lists of dense gradients in, lists of the same shapes and dtypes out."""
+"""Gradient clipping, with TensorFlow's formulas.
+
+Lists of dense gradients in, lists of the same shapes and dtypes out.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,10 +12,13 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class GradientClipping:
-    """What is done to the gradients of a step, in the order of the fields. None and 0 turn a field off.
+    """What is done to the gradients of a step, in the order of the fields.
+
+    None and 0 turn a field off.
 
     Attributes:
-        gradient_clip_norm: Largest norm of all gradients together, before the others (AdamWeightDecay's).
+        gradient_clip_norm: Largest norm of all gradients together, before the others
+            (AdamWeightDecay's).
         clipvalue: Largest absolute value of an element.
         clipnorm: Largest norm of each gradient.
         global_clipnorm: Largest norm of all gradients together; not with `clipnorm`.
@@ -52,6 +58,6 @@ class GradientClipping:
 
 
 def clip_by_global_norm(gradients: Sequence[tf.Tensor], norm: float) -> list[tf.Tensor]:
-    """Scales all gradients by min(1, norm / their common norm); all become NaN if one is not finite."""
+    """Scales all gradients by min(1, norm / their common norm); NaN if one is not finite."""
     clipped, _ = tf.clip_by_global_norm(list(gradients), norm)
     return clipped

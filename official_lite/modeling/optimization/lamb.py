@@ -11,9 +11,12 @@ from official_lite.modeling.optimization import name_patterns, optimizers, repli
 class LAMB(replicated_optimizer.ReplicatedOptimizer):
     """Layer-wise adaptive moments (https://arxiv.org/abs/1904.00962).
 
-    m = beta_1 * m + (1 - beta_1) * g; v = beta_2 * v + (1 - beta_2) * g^2;
-    u = m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon) + weight_decay_rate * w;
-    w -= lr * |w| / |u| * u, where the ratio is 1 if a norm is 0 and for variables excluded from adaptation.
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g^2
+        u = m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon) + weight_decay_rate * w
+        w -= lr * |w| / |u| * u
+
+    The ratio is 1 if a norm is 0, and for variables excluded from adaptation.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
             epsilon: Added to the root of the latter.
             weight_decay_rate: The factor of weight decay, 0 for none.
             exclude_from_weight_decay: Regular expressions over variable keys.
-            exclude_from_layer_adaptation: The same; None or empty takes those of `exclude_from_weight_decay`.
+            exclude_from_layer_adaptation: The same; None or empty takes those of
+                `exclude_from_weight_decay`.
             name: Name of the optimizer.
             **kwargs: Arguments of `ReplicatedOptimizer`.
         """

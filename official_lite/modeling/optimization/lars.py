@@ -11,9 +11,19 @@ from official_lite.modeling.optimization import lamb, name_patterns, replicated_
 class LARS(replicated_optimizer.ReplicatedOptimizer):
     """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888).
 
-    g += weight_decay_rate * w. Classic momentum: v = momentum * v + lr * trust * g, with trust = eeta * |w| / |g|; w -= v (Nesterov:
-    w -= momentum * v + lr * trust * g). Otherwise v = momentum * v + g, u = v (Nesterov: momentum * v + g), trust = eeta * |w| / |u|;
-    w -= lr * trust * u. The trust is 1 if a norm is 0 and for variables excluded from adaptation.
+    With g the gradient plus weight_decay_rate * w, and classic momentum:
+
+        trust = eeta * |w| / |g|
+        v = momentum * v + lr * trust * g
+        w -= v, or with Nesterov's form w -= momentum * v + lr * trust * g
+
+    Without classic momentum:
+
+        v = momentum * v + g
+        u = v, or with Nesterov's form u = momentum * v + g
+        w -= lr * trust * u, with trust = eeta * |w| / |u|
+
+    The trust is 1 if a norm is 0, and for variables excluded from adaptation.
     """
 
     def __init__(
@@ -39,7 +49,8 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
             nesterov: Whether to use Nesterov's form.
             classic_momentum: Whether the rate goes into the momentum, or multiplies it afterwards.
             exclude_from_weight_decay: Regular expressions over variable keys.
-            exclude_from_layer_adaptation: The same; None or empty takes those of `exclude_from_weight_decay`.
+            exclude_from_layer_adaptation: The same; None or empty takes those of
+                `exclude_from_weight_decay`.
             name: Name of the optimizer.
             **kwargs: Arguments of `ReplicatedOptimizer`.
         """

@@ -9,9 +9,12 @@ from official_lite.modeling.optimization import name_patterns, optimizers
 
 
 class AdamWeightDecay(optimizers.Adam):
-    """Adam with decoupled weight decay, w -= lr * weight_decay_rate * w before each update (https://arxiv.org/abs/1711.05101).
+    """Adam with decoupled weight decay (https://arxiv.org/abs/1711.05101).
 
-    All gradients together are clipped to a norm of `gradient_clip_norm` first, which is 1 unless set otherwise.
+    Before each update, w -= lr * weight_decay_rate * w.
+
+    All gradients together are clipped to a norm of `gradient_clip_norm` first, which is 1 unless
+    set otherwise.
     """
 
     def __init__(
@@ -35,16 +38,20 @@ class AdamWeightDecay(optimizers.Adam):
             beta_1: Decay of the mean of the gradients.
             beta_2: Decay of the mean of their squares.
             epsilon: Added to the root of the latter.
-            amsgrad: Divide by the largest such root so far (https://openreview.net/forum?id=ryQu7f-RZ).
+            amsgrad: Divide by the largest such root so far
+                (https://openreview.net/forum?id=ryQu7f-RZ).
             weight_decay_rate: The factor of weight decay, 0 for none.
-            include_in_weight_decay: Regular expressions over variable keys. Given, only what they match is decayed.
-            exclude_from_weight_decay: Regular expressions of what is not decayed; not used when there are patterns to include.
+            include_in_weight_decay: Regular expressions over variable keys. Given, only what they
+                match is decayed.
+            exclude_from_weight_decay: Regular expressions of what is not decayed; not used when
+                there are patterns to include.
             gradient_clip_norm: Largest norm of all gradients together; 0 for no clipping.
             name: Name of the optimizer.
             **kwargs: Arguments of `ReplicatedOptimizer`.
 
         Raises:
-            PatternError: a pattern is no regular expression; at `build`: none of the patterns of a list matches any variable.
+            PatternError: a pattern is no regular expression; at `build`: none of the patterns of a
+                list matches any variable.
         """
         kwargs.pop('weight_decay', None)
         super().__init__(

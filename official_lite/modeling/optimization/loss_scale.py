@@ -1,8 +1,9 @@
 """Loss scaling for float16, as in mixed-precision training (https://arxiv.org/abs/1710.03740).
 
-The loss is multiplied by a scale before the gradients are taken, so that small ones do not vanish in float16, and they are divided by it
-afterwards. A dynamic scale halves whenever a gradient is not finite on any replica (that step is skipped on all of them) and doubles
-after 2,000 good steps in a row.
+The loss is multiplied by a scale before the gradients are taken, so that small ones do not vanish
+in float16, and they are divided by it afterwards. A dynamic scale halves whenever a gradient is not
+finite on any replica (that step is skipped on all of them) and doubles after 2,000 good steps in a
+row.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,11 +37,7 @@ class LossScale:
             ValueError: the scale is neither 'dynamic' nor positive.
         """
         self.is_dynamic = loss_scale == 'dynamic'
-        if not self.is_dynamic and not (_is_number(loss_scale) and loss_scale > 0):
-            raise ValueError(
-                f"loss_scale: expected 'dynamic' or a positive number; received {loss_scale!r}"
-            )
-        initial = INITIAL_SCALE if self.is_dynamic else float(loss_scale)
+        initial = INITIAL_SCALE if loss_scale == 'dynamic' else _check_scale(loss_scale)
         self.scale = add_variable(
             shape=(),
             initializer=keras.initializers.Constant(initial),
@@ -56,6 +53,10 @@ class LossScale:
             name='good_steps',
         )
 
+    def variables(self) -> dict[str, keras.Variable]:
+        """The state by name."""
+        return {'loss_scale': self.scale, 'good_steps': self.good_steps}
+
     def scaled_loss(self, loss: tf.Tensor) -> tf.Tensor:
         """`loss` times the scale, in the dtype of `loss`."""
         loss = tf.convert_to_tensor(loss)
@@ -67,7 +68,7 @@ class LossScale:
         return [_multiply(gradient, inverse) for gradient in gradients]
 
     def update(self, is_finite: tf.Tensor) -> None:
-        """Takes note of whether all gradients of a step were finite (scalar bool), in replica context."""
+        """Takes note, in replica context, of whether a step's gradients were finite."""
         if not self.is_dynamic:
             return
         scale = tf.convert_to_tensor(self.scale)
@@ -95,5 +96,9 @@ def _multiply(gradient: Any, factor: tf.Tensor) -> Any:
     return gradient * tf.cast(factor, gradient.dtype)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _check_scale(loss_scale: object) -> float:
+    if isinstance(loss_scale, int | float) and loss_scale > 0 and loss_scale is not True:
+        return float(loss_scale)
+    raise ValueError(
+        f"loss_scale: expected 'dynamic' or a positive number; received {loss_scale!r}"
+    )

@@ -1,23 +1,24 @@
 """Learning-rate schedules and warm-ups, with Model Garden's names and numbers.
 
-Throughout, s is the step and s' = max(s - offset, 0): before its offset a schedule has its first value. (Model Garden's
-extrapolates there: a cosine with an offset of half its length begins at half its rate and rises.) A schedule maps a step (int, or
-scalar tensor or variable of any integer type) to a scalar float32 tensor.
+Throughout, s is the step and s' = max(s - offset, 0): before its offset a schedule has its first
+value. (Model Garden's extrapolates there: a cosine with an offset of half its length begins at half
+its rate and rises.) A schedule maps a step (int, or scalar tensor or variable of any integer type)
+to a scalar float32 tensor.
 """
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, TypeAlias, Union
 
 import keras
 import tensorflow as tf
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 class _WithOffset:
-    """Calls the schedule that comes after it in the method resolution order with s' in place of s."""
+    """Calls the schedule that follows it among the base classes with s' in place of s."""
 
     def __init__(self, *args: Any, offset: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +34,10 @@ class _WithOffset:
 class PiecewiseConstantDecayWithOffset(
     _WithOffset, keras.optimizers.schedules.PiecewiseConstantDecay
 ):
-    """`values[i]` for boundaries[i-1] < s' <= boundaries[i]: a boundary belongs to the value before it."""
+    """`values[i]` for boundaries[i-1] < s' <= boundaries[i].
+
+    A boundary belongs to the value before it.
+    """
 
     base_lr_class = keras.optimizers.schedules.PiecewiseConstantDecay
 
@@ -181,7 +185,8 @@ class DirectPowerDecay(Schedule):
 class PowerAndLinearDecay(Schedule):
     """lr * max(s', 1)^power * clip((total - s') / (total * fraction), 0, 1).
 
-    The last `linear_decay_fraction` of `total_decay_steps` goes linearly to 0; a fraction of 0 leaves that factor out.
+    The last `linear_decay_fraction` of `total_decay_steps` goes linearly to 0; a fraction of 0
+    leaves that factor out.
     """
 
     def __init__(
@@ -221,10 +226,10 @@ class PowerAndLinearDecay(Schedule):
 
 
 class PowerDecayWithOffset(Schedule):
-    """pre_offset_learning_rate for s <= offset, then min(lr * max(s', 1)^power, pre_offset_learning_rate).
+    """A constant for s <= offset, then min(lr * max(s', 1)^power, the constant).
 
-    Without an offset nothing comes before it: step 0 then has the rate of step 1. (In Model Garden it has
-    pre_offset_learning_rate, one million by default.)
+    Without an offset nothing comes before it: step 0 then has the rate of step 1. (In Model Garden
+    it has pre_offset_learning_rate, one million by default.)
     """
 
     def __init__(
@@ -261,9 +266,10 @@ class PowerDecayWithOffset(Schedule):
 
 
 class StepCosineDecayWithOffset(Schedule):
-    """Half a cosine from `values[i]` at `boundaries[i]` to `values[i+1]` at `boundaries[i+1]`, for each i.
+    """Half a cosine from each value at its boundary to the next value at the next boundary.
 
-    `values[0]` holds until `boundaries[0]`, and the last value from the last boundary on, where Model Garden's is NaN.
+    `values[0]` holds until `boundaries[0]`, and the last value from the last boundary on, where
+    Model Garden's is NaN.
     """
 
     def __init__(
@@ -287,8 +293,9 @@ class StepCosineDecayWithOffset(Schedule):
         super().__init__()
         if not values or len(boundaries) != len(values):
             raise ValueError(
-                'step_cosine_with_offset learning rate: expected as many boundaries as values, at least one; '
-                f'received {len(boundaries)} boundaries {list(boundaries)} and {len(values)} values {list(values)}'
+                'step_cosine_with_offset learning rate: expected as many boundaries as values, at '
+                f'least one; received {len(boundaries)} boundaries {list(boundaries)} and '
+                f'{len(values)} values {list(values)}'
             )
         _check_increasing('step_cosine_with_offset', boundaries)
         self.boundaries = list(boundaries)
@@ -346,7 +353,7 @@ class _Warmup(Schedule):
 
     def get_config(self) -> dict[str, Any]:
         schedule = self.after_warmup_lr_sched
-        if isinstance(schedule, Schedule):
+        if callable(schedule):
             schedule = keras.optimizers.schedules.serialize(schedule)
         return {
             'after_warmup_lr_sched': schedule,
@@ -356,7 +363,10 @@ class _Warmup(Schedule):
 
 
 class LinearWarmup(_Warmup):
-    """w0 + s / warmup_steps * (target - w0) for s < warmup_steps; target is the schedule's rate at warmup_steps."""
+    """w0 + s / warmup_steps * (target - w0) for s < warmup_steps.
+
+    The target is the schedule's rate at `warmup_steps`.
+    """
 
     def __init__(
         self,
@@ -419,5 +429,6 @@ def _steps_since(step: Any, offset: int) -> tf.Tensor:
 def _check_increasing(schedule: str, boundaries: Sequence[int]) -> None:
     if any(b <= a for a, b in itertools.pairwise(boundaries)):
         raise ValueError(
-            f'{schedule} learning rate: expected strictly increasing boundaries; received {list(boundaries)}'
+            f'{schedule} learning rate: expected strictly increasing boundaries; '
+            f'received {list(boundaries)}'
         )

@@ -16,8 +16,8 @@ class PatternError(errors.UsageError, ValueError):
 class NamePatterns:
     """A list of regular expressions, searched for anywhere in a variable key.
 
-    Patterns written for TensorFlow's names work too: each is also tried on the key with `:0` at its end, so
-    `.*(kernel|weight):0$` matches `head/dense/kernel`.
+    Patterns written for TensorFlow's names work too: each is also tried on the key with `:0` at its
+    end, so `.*(kernel|weight):0$` matches `head/dense/kernel`.
     """
 
     def __init__(self, field: str, patterns: Patterns) -> None:
@@ -25,7 +25,8 @@ class NamePatterns:
 
         Args:
             field: The config field that they come from, for errors.
-            patterns: Regular expressions; one string is a list of one; None or empty matches nothing.
+            patterns: Regular expressions; one string is a list of one; None or empty matches
+                nothing.
 
         Raises:
             PatternError: one of them cannot be compiled.
@@ -54,9 +55,10 @@ class NamePatterns:
 
 
 class WeightDecayRule:
-    """Which variables decay: with `include`, exactly what it matches; otherwise all that `exclude` does not match.
+    """Which variables decay: what `include` matches; without it, what `exclude` does not match.
 
-    As in Model Garden, `include` wins where both match. Unlike there, what neither matches is not decayed when `include` is given.
+    As in Model Garden, `include` wins where both match. Unlike there, what neither matches is not
+    decayed when `include` is given.
     """
 
     def __init__(self, include: Patterns, exclude: Patterns) -> None:
@@ -75,7 +77,10 @@ class WeightDecayRule:
 
 
 class Exclusions:
-    """What LAMB and LARS leave out; without patterns of its own, adaptation leaves out what weight decay does."""
+    """What LAMB and LARS leave out of weight decay, and of the adaptation to norms.
+
+    Without patterns of its own, adaptation leaves out what weight decay does.
+    """
 
     def __init__(self, from_decay: Patterns, from_adaptation: Patterns) -> None:
         self._decay = NamePatterns('exclude_from_weight_decay', from_decay)

@@ -19,7 +19,8 @@ from official_lite.modeling.optimization import (
 )
 from official_lite.modeling.optimization.configs import optimization_config as opt_cfg
 
-# The classes of `use_legacy_optimizer=True` have the numbers of tf_keras.optimizers.legacy, the others those of Keras 3.
+# The classes of `use_legacy_optimizer=True` have the numbers of tf_keras.optimizers.legacy, the
+# others those of Keras 3.
 SHARED_OPTIMIZERS: dict[str, Any] = {
     'sgd': optimizers.SGD,
     'sgd_experimental': optimizers.SGD,
@@ -69,12 +70,15 @@ def register_optimizer_cls(
 ) -> None:
     """Makes an optimizer class available as `optimizer.type=key`.
 
-    Its config becomes a branch by `OptimizerConfig.register_branch(key, config)`; the config's fields are the arguments of the class.
+    Its config becomes a branch by `OptimizerConfig.register_branch(key, config)`; the config's
+    fields are the arguments of the class.
 
     Args:
         key: Name of the type.
-        optimizer_config_cls: An optimizer class. A Keras optimizer that is not a `ReplicatedOptimizer` becomes one when it is built.
-        use_legacy_optimizer: Which of the two tables it goes into; both know it if the other has nothing of that name.
+        optimizer_config_cls: An optimizer class. A Keras optimizer that is not a
+            `ReplicatedOptimizer` becomes one when it is built.
+        use_legacy_optimizer: Which of the two tables it goes into; both know it if the other has
+            nothing of that name.
 
     Raises:
         ValueError: the table has this name already.
@@ -87,7 +91,9 @@ def register_optimizer_cls(
 
 
 def register_lr_cls(key: str, schedule_cls: Callable[..., Any]) -> None:
-    """Makes a schedule available as `learning_rate.type=key`; its config is `LrConfig.register_branch(key, config)`.
+    """Makes a schedule available as `learning_rate.type=key`.
+
+    Its config becomes a branch by `LrConfig.register_branch(key, config)`.
 
     Raises:
         ValueError: there is a schedule of this name.
@@ -129,7 +135,8 @@ class OptimizerFactory:
         """Returns the schedule, warm-up included, or a float for a constant rate without warm-up.
 
         Raises:
-            OptimizationError: a type is not known, a value that has no default is not set, or values do not fit.
+            OptimizationError: a type is not known, a value that has no default is not set, or
+                values do not fit.
         """
         config = self._config.learning_rate
         if config.type == 'constant':
@@ -152,11 +159,14 @@ class OptimizerFactory:
 
         Args:
             lr: What `build_learning_rate` returned, or another rate.
-            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient, variable) to the same.
-            gradient_transformers: Applied in order to the summed list of (gradient, variable), before clipping.
+            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient,
+                variable) to the same.
+            gradient_transformers: Applied in order to the summed list of (gradient, variable),
+                before clipping.
             postprocessor: Last of all, optimizer to optimizer.
-            use_legacy_optimizer: Whether rmsprop and adagrad have the numbers of TensorFlow's legacy optimizers, as in Model
-                Garden's recipes, or Keras 3's; they differ in the place of epsilon.
+            use_legacy_optimizer: Whether rmsprop and adagrad have the numbers of TensorFlow's
+                legacy optimizers, as in Model Garden's recipes, or Keras 3's; they differ in the
+                place of epsilon.
 
         Returns:
             A `ReplicatedOptimizer`, in an `ExponentialMovingAverage` if the config has `ema`.
@@ -187,7 +197,8 @@ class OptimizerFactory:
             optimizer = postprocessor(optimizer)
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
-                f'OptimizerFactory.build_optimizer: expected an optimizer from the postprocessor; received {optimizer!r}'
+                'OptimizerFactory.build_optimizer: expected an optimizer from the postprocessor; '
+                f'received {optimizer!r}'
             )
         return optimizer
 
@@ -252,8 +263,8 @@ def _check_type(name: Optional[str], path: str, table: Mapping[str, Any]) -> Non
         )
 
 
-def _get(table: Mapping[str, Any], name: str, path: str) -> Any:
-    if name in table:
+def _get(table: Mapping[str, Any], name: Optional[str], path: str) -> Any:
+    if name is not None and name in table:
         return table[name]
     nearest = config_errors.find_nearest(name, table)
     raise OptimizationError(

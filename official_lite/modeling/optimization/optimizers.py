@@ -1,6 +1,7 @@
 """Update rules that Keras 3 lacks, or has with other numbers than TensorFlow's legacy optimizers.
 
-Every class takes the arguments of `ReplicatedOptimizer` too. w is a variable, g its gradient, t the number of the update from 1.
+Every class takes the arguments of `ReplicatedOptimizer` too. w is a variable, g its gradient, t
+the number of the update from 1.
 """
 
 import math
@@ -14,13 +15,17 @@ from official_lite.modeling.optimization import replicated_optimizer
 
 ReplicatedOptimizer = replicated_optimizer.ReplicatedOptimizer
 
-# With the numbers of Keras, whose corrections for the zero start are off by up to 1e-5 in the first steps, for lack of digits.
+# With the numbers of Keras, whose corrections for the zero start are off by up to 1e-5 in the first
+# steps, for lack of digits.
 AdamExperimental = replicated_optimizer.replicated(keras.optimizers.Adam)
 AdamW = replicated_optimizer.replicated(keras.optimizers.AdamW)
 
 
 class SGD(ReplicatedOptimizer, keras.optimizers.SGD):
-    """Gradient descent with momentum: v = momentum * v - lr * g; w += v (Nesterov: w += momentum * v - lr * g)."""
+    """Gradient descent with momentum.
+
+    v = momentum * v - lr * g; w += v, or with Nesterov's form w += momentum * v - lr * g.
+    """
 
     def __init__(
         self, learning_rate: Any = 0.01, *args: Any, decay: float = 0.0, **kwargs: Any
@@ -48,8 +53,9 @@ class SGD(ReplicatedOptimizer, keras.optimizers.SGD):
 
 
 class Adam(ReplicatedOptimizer, keras.optimizers.Adam):
-    """Adam (https://arxiv.org/abs/1412.6980): m += (1 - beta_1) * (g - m); v += (1 - beta_2) * (g^2 - v);
-    w -= lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon); with amsgrad, the largest v so far.
+    """Adam (https://arxiv.org/abs/1412.6980): m += (1 - beta_1) * (g - m); v += (1 - beta_2) * (g^2
+    - v); w -= lr * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon); with amsgrad, the
+    largest v so far.
     """
 
     def update_step(
@@ -73,8 +79,9 @@ class Adam(ReplicatedOptimizer, keras.optimizers.Adam):
 class RMSprop(ReplicatedOptimizer, keras.optimizers.RMSprop):
     """RMSProp with the legacy place of epsilon.
 
-    r = rho * r + (1 - rho) * g^2; if centered, a = rho * a + (1 - rho) * g and d = r - a^2, else d = r. Without momentum
-    w -= lr * g / (sqrt(d) + epsilon); with momentum v = momentum * v + lr * g / sqrt(d + epsilon) and w -= v.
+    r = rho * r + (1 - rho) * g^2; if centered, a = rho * a + (1 - rho) * g and d = r - a^2, else d
+    = r. Without momentum w -= lr * g / (sqrt(d) + epsilon); with momentum v = momentum * v + lr * g
+    / sqrt(d + epsilon) and w -= v.
     """
 
     def update_step(
@@ -121,7 +128,7 @@ class Adafactor(ReplicatedOptimizer, keras.optimizers.Adafactor):
 
 
 def zero_start_correction(beta: float, step: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """1 - beta^step, to all digits that `dtype` has: what is missing in a mean that began at 0. Scalar."""
+    """1 - beta^step to all digits of `dtype`: the weight of a running mean that began at 0."""
     if beta == 0:
         return tf.ones([], dtype)
     return -tf.math.expm1(tf.cast(step, dtype) * math.log(beta))

@@ -1,7 +1,8 @@
-"""What all optimizers have in common: one `apply_gradients` that is right on any number of replicas.
+"""What all optimizers have in common: a step that is right on any number of replicas.
 
-Keras clips each replica's gradients before it sums them, looks for an overflow on the first replica only, and cannot accumulate
-gradients under MirroredStrategy (keras#20582). So the whole step happens here, in this order:
+Keras clips each replica's gradients before it sums them, looks for an overflow on the first
+replica only, and cannot accumulate gradients under MirroredStrategy (keras#20582). So the whole
+step happens here, in this order:
 
 1. sum of the gradients over the replicas (all-reduce);
 2. with loss scaling: are they all finite? If not, the step is skipped on every replica;
@@ -13,7 +14,6 @@ gradients under MirroredStrategy (keras#20582). So the whole step happens here, 
 The rules themselves are Keras' or our own `update_step`s.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
-from official_lite.modeling.optimization import gradient_clipping
+from official_lite.modeling.optimization import gradient_clipping, keyed_optimizer
 from official_lite.modeling.optimization import loss_scale as loss_scale_lib
 
 GradientsAndVariables = list[tuple[tf.Tensor, Any]]
@@ -36,25 +36,15 @@ _KERAS_FEATURES = {
 }
 
 
-@dataclasses.dataclass
-class _State:
-    """Plain book-keeping. In an object of its own, so that Keras and TensorFlow do not track it."""
+class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
+    """Goes before a Keras optimizer: `class SGD(ReplicatedOptimizer, keras.optimizers.SGD)`.
 
-    keys: dict[int, str] = dataclasses.field(default_factory=dict)  # identity -> variable key
-    key_variables: dict[str, Any] = dataclasses.field(default_factory=dict)
-    references: list[Any] = dataclasses.field(default_factory=list)
-    slots: dict[str, dict[str, keras.Variable]] = dataclasses.field(default_factory=dict)
-    accumulators: list[keras.Variable] = dataclasses.field(default_factory=list)
-    compiled: dict[int, Callable[..., None]] = dataclasses.field(default_factory=dict)
+    Make it, and call `build`, under `strategy.scope()`; call `apply_gradients` in replica context
+    (inside `strategy.run`, or without a strategy) with each replica's own gradients. They are
+    summed, so each replica's loss is divided by the number of replicas.
 
-
-class ReplicatedOptimizer(keras.optimizers.Optimizer):
-    """Base class that goes before a Keras optimizer: `class SGD(ReplicatedOptimizer, keras.optimizers.SGD)`.
-
-    Make it, and call `build`, under `strategy.scope()`; call `apply_gradients` in replica context (inside `strategy.run`, or without a
-    strategy) with each replica's own gradients. They are summed, so each replica's loss is divided by the number of replicas.
-
-    Update rules may be adapted for each variable by overriding `variable_learning_rate` and `variable_weight_decay`.
+    Update rules may be adapted for each variable by overriding `variable_learning_rate` and
+    `variable_weight_decay`.
     """
 
     def __init__(
@@ -79,19 +69,24 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
             clipvalue: Largest absolute value of an element of a gradient.
             global_clipnorm: Largest norm of all gradients together.
             gradient_clip_norm: The same, before the other kinds of clipping.
-            gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of their gradients. None or 1: each.
+            gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of
+                their gradients. None or 1: each.
             loss_scale: 'dynamic', a fixed number, or None for no loss scaling.
-            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient, variable) to the same.
-            gradient_transformers: Applied in order to the list of (gradient, variable) of an update, before clipping.
-            jit_compile: Compile the update rule of each variable with XLA; not with several replicas.
+            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient,
+                variable) to the same.
+            gradient_transformers: Applied in order to the list of (gradient, variable) of an
+                update, before clipping.
+            jit_compile: Compile the update rule of each variable with XLA; in a `tf.function`, and
+                not with several replicas.
             **kwargs: More arguments of the Keras optimizer.
 
         Raises:
-            ValueError: an argument is out of range, or a feature of Keras optimizers is asked for that fails under tf.distribute.
+            ValueError: an argument is out of range, or a feature of Keras optimizers is asked for
+                that fails under tf.distribute.
         """
         self._refuse_keras_features(kwargs)
         super().__init__(*args, **kwargs)
-        self.state = _State()
+        self._gradient_sums: list[keras.Variable] = []
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.gradient_clip_norm = gradient_clip_norm
         self._clipping = gradient_clipping.GradientClipping(
@@ -115,6 +110,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
     def set_loss_scale(self, loss_scale: loss_scale_lib.DynamicOrFixed) -> None:
         """Turns loss scaling on ('dynamic' or a number) or off (None), before `build`."""
         self._check_not_built('set_loss_scale')
+        self._forget({} if self._loss_scale is None else self._loss_scale.variables())
         self.loss_scale = loss_scale
         scale = None
         if loss_scale is not None:
@@ -129,6 +125,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
             raise ValueError(
                 f'gradient_accumulation_steps: expected 1 or more; received {num_steps}'
             )
+        self._forget({} if self._micro_step is None else {'micro_step': self._micro_step})
         self._num_micro_steps = num_steps
         self._micro_step = None
         if num_steps > 1:
@@ -136,131 +133,30 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
                 shape=(), dtype='int64', aggregation='only_first_replica', name='micro_step'
             )
 
-    def set_variable_keys(self, keys: Mapping[str, Any]) -> None:
-        """Tells the optimizer what the variables of the model are called, before `build`.
-
-        Args:
-            keys: Variable key to variable, as `variable_keys` returns it. Patterns match these keys, and the slots go by them.
-        """
-        if self.state.slots:
-            raise RuntimeError(f'{self.name}: call set_variable_keys() before any slot is created')
-        self.state.key_variables = dict(keys)
-        self.state.keys = {keys_lib.identity(variable): key for key, variable in keys.items()}
-
-    def variable_key(self, variable: Any) -> str:
-        """The key of a variable of the model.
-
-        Without `set_variable_keys` it is the variable's own path, with a number behind it if that is taken.
-
-        Raises:
-            ValueError: `set_variable_keys` was called without this variable.
-        """
-        identity = keys_lib.identity(variable)
-        if identity not in self.state.keys:
-            self.state.keys[identity] = self._fallback_key(variable)
-        return self.state.keys[identity]
-
-    def _fallback_key(self, variable: Any) -> str:
-        path = getattr(variable, 'path', variable.name).removesuffix(':0')
-        if self.state.key_variables:
-            raise ValueError(f'{self.name}: set_variable_keys() was called without {path}')
-        self.state.references.append(variable)  # An identity is only good while its owner lives.
-        taken, key, number = set(self.state.keys.values()), path, 0
-        while key in taken:
-            number += 1
-            key = f'{path}_{number}'
-        return key
+    def _forget(self, variables: Mapping[str, keras.Variable]) -> None:
+        for variable in variables.values():
+            self._untrack_variable(variable)
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Creates the slots for the trainable variables of the model, under the strategy of the optimizer.
-
-        Raises:
-            RuntimeError: the optimizer was made under another strategy.
-            ValueError: `set_variable_keys` was called without one of the variables.
-        """
+        """Creates the slots for the trainable variables of the model; see the base class."""
         if self.built:
             return
-        self.check_strategy()
-        variables = list(variables)
         super().build(variables)
         if self._num_micro_steps > 1:
-            self.state.accumulators = self.add_optimizer_variables(
-                variables, 'gradient_accumulator'
-            )
+            self._gradient_sums = self.add_optimizer_variables(variables, 'gradient_accumulator')
 
-    def add_variable_from_reference(
-        self, reference_variable: Any, name: Optional[str] = None, initializer: Any = 'zeros'
-    ) -> keras.Variable:
-        """Adds a slot of the shape and dtype of a variable, and notes it under its slot name and the variable's key."""
-        slot = super().add_variable_from_reference(
-            reference_variable, name=name, initializer=initializer
-        )
-        self.add_slot(name or 'var', reference_variable, slot)
-        return slot
-
-    def add_slot(self, name: str, reference_variable: Any, slot: keras.Variable) -> None:
-        """Notes a variable of the optimizer that belongs to a variable of the model."""
-        self.state.slots.setdefault(name, {})[self.variable_key(reference_variable)] = slot
-
-    # State.
-
-    @property
-    def learning_rate(self) -> Any:
-        """The rate of the next update: scalar tensor or variable."""
-        return self._get_current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        keras.optimizers.Optimizer.learning_rate.fset(self, value)
-
-    @property
-    def variables(self) -> list[keras.Variable]:
-        """All state of the optimizer; not the learning rate, which comes from the config."""
-        return [v for v in super().variables if v is not self._learning_rate]
-
-    @property
-    def gradient_accumulation(self) -> int:
-        """Calls of `apply_gradients` for one update."""
-        return self._num_micro_steps
-
-    def slots(self) -> dict[str, dict[str, keras.Variable]]:
-        """Slot name to variable key to variable: everything that the optimizer keeps for a variable of the model."""
-        return {name: dict(slots) for name, slots in self.state.slots.items()}
-
-    def scalars(self) -> dict[str, keras.Variable]:
-        """The rest of the state by name: `iterations`, and what loss scaling and accumulation need."""
-        scalars = {'iterations': self._iterations}
-        if self._loss_scale is not None:
-            scalars['loss_scale'] = self._loss_scale.scale
-            scalars['good_steps'] = self._loss_scale.good_steps
-        if self._micro_step is not None:
-            scalars['micro_step'] = self._micro_step
-        return scalars | self._other_variables(scalars)
-
-    def checkpoint_variables(self) -> dict[str, keras.Variable]:
-        """All state by checkpoint key: `<variable key>/<slot>` and the names of `scalars`."""
-        by_key = {
-            f'{key}/{name}': variable
-            for name, slots in self.slots().items()
-            for key, variable in slots.items()
-        }
-        return self.scalars() | by_key
-
-    def _other_variables(self, scalars: Mapping[str, Any]) -> dict[str, keras.Variable]:
-        """Variables that an update rule added by `add_variable`, by their order."""
-        known = {id(v) for v in scalars.values()}
-        known |= {id(v) for slots in self.state.slots.values() for v in slots.values()}
-        others = [v for v in self.variables if id(v) not in known]
-        return {f'variable_{i}': v for i, v in enumerate(others)}
+    def _named_scalars(self) -> dict[str, keras.Variable]:
+        scalars = {} if self._loss_scale is None else self._loss_scale.variables()
+        return scalars if self._micro_step is None else scalars | {'micro_step': self._micro_step}
 
     # Loss scaling.
 
     def get_scaled_loss(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to take gradients of: `loss` times the loss scale, or `loss` itself without loss scaling."""
+        """The loss to take gradients of: `loss` times the loss scale, if there is one."""
         return loss if self._loss_scale is None else self._loss_scale.scaled_loss(loss)
 
     def get_unscaled_gradients(self, gradients: Sequence[Any]) -> list[Any]:
-        """Gradients of the loss from gradients of the scaled loss, for `apply_gradients`; None stays None."""
+        """Gradients of the loss from those of the scaled loss; None stays None."""
         if self._loss_scale is None:
             return list(gradients)
         return self._loss_scale.unscaled_gradients(gradients)
@@ -286,17 +182,18 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         """Does one step (see the top of this file).
 
         Args:
-            grads_and_vars: Pairs of this replica's gradient (unscaled; None for a variable that the loss does not depend on) and
-                variable.
+            grads_and_vars: Pairs of this replica's gradient (unscaled; None for a variable that the
+                loss does not depend on) and variable.
             name: Not used; for callers of TensorFlow's optimizers.
-            **kwargs: skip_gradients_aggregation=True, or experimental_aggregate_gradients=False, as older code has it: the
-                gradients have been summed over the replicas already.
+            **kwargs: skip_gradients_aggregation=True, or experimental_aggregate_gradients=False, as
+                older code has it: the gradients have been summed over the replicas already.
 
         Returns:
             The number of updates so far.
 
         Raises:
-            ValueError: no variable has a gradient, or one is not among those the optimizer was built with.
+            ValueError: no variable has a gradient, or one is not among those the optimizer was
+                built with.
             RuntimeError: called outside of replica context.
         """
         del name
@@ -304,7 +201,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         return self._iterations
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
-        """Like `apply_gradients`, with gradients and variables apart; by default the variables of `build`."""
+        """Like `apply_gradients`; the variables are by default those of `build`."""
         self.apply_step(self.pair_up(grads, trainable_variables))
 
     def pair_up(self, grads: Sequence[Any], trainable_variables: Any) -> list[tuple[Any, Any]]:
@@ -318,7 +215,11 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
     def apply_step(
         self, grads_and_vars: Iterable[tuple[Any, Any]], *, is_summed: bool = False
     ) -> Optional[tf.Tensor]:
-        """Does one step and returns whether it changed the variables (scalar bool); None means that it always does."""
+        """Does one step.
+
+        Returns:
+            Whether it changed the variables (scalar bool); None means that it always does.
+        """
         _check_replica_context()
         pairs = self._prepare(grads_and_vars)
         if not is_summed:
@@ -338,7 +239,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         return is_applied
 
     def _prepare(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> GradientsAndVariables:
-        """Dense gradients in the dtype of their variables; builds the optimizer at its first use."""
+        """Dense gradients in the dtype of their variables; builds the optimizer if need be."""
         pairs = list(grads_and_vars)
         if not self.built:
             self.build_lazily(self, [variable for _, variable in pairs])
@@ -375,7 +276,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
     def _accumulate(
         self, pairs: GradientsAndVariables, is_finite: Optional[tf.Tensor]
     ) -> tuple[GradientsAndVariables, list[tf.Tensor], Optional[tf.Tensor]]:
-        """Returns mean gradients, new accumulators, and whether the variables change now (None: yes, without a condition).
+        """Returns mean gradients, new sums, and whether the variables change now (None: always).
 
         A micro step that is not finite does not count.
         """
@@ -387,7 +288,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         is_applied = tf.logical_and(counts, is_last)
         means, accumulated = [], []
         for gradient, variable in pairs:
-            old = tf.convert_to_tensor(self._slot(self.state.accumulators, variable).value)
+            old = tf.convert_to_tensor(self._slot(self._gradient_sums, variable).value)
             total = old + gradient
             means.append((total / self._num_micro_steps, variable))
             total = tf.where(is_last, tf.zeros_like(total), total)
@@ -425,9 +326,9 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         learning_rate: tf.Tensor,
         is_applied: Optional[tf.Tensor],
     ) -> None:
-        """Updates one variable on one device. A condition in here surrounds no operation across replicas."""
+        """Updates one variable on one device; a condition in here is around nothing collective."""
         if accumulated is not None:
-            self.assign(self._slot(self.state.accumulators, variable), accumulated)
+            self.assign(self._slot(self._gradient_sums, variable), accumulated)
         if is_applied is None:
             self._apply_rule(variable, gradient, learning_rate)
             return
@@ -461,7 +362,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
         return learning_rate
 
     def variable_weight_decay(self, variable: tf.Variable) -> float:
-        """The rate of decoupled weight decay for one variable, 0 for none; `weight_decay` as in Keras by default."""
+        """The rate of decoupled weight decay for one variable, 0 for none."""
         return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
 
     def get_config(self) -> dict[str, Any]:
@@ -479,52 +380,24 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
     # Helpers.
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
-        """The identity: `apply_step` has summed already, should Keras' own code ever get to this."""
+        """The identity: `apply_step` has summed already, should Keras' code ever get here."""
         return list(grads_and_vars)
-
-    def _slot(self, slots: Sequence[keras.Variable], variable: Any) -> keras.Variable:
-        return slots[self._get_variable_index(variable)]
-
-    def _model_variable(self, variable: Any) -> Any:
-        """The variable of `build` of which `variable` is the part on one device."""
-        return self._slot(self._trainable_variables, variable)
 
     def _compiled_rule(self, variable: tf.Variable) -> Callable[[tf.Tensor, tf.Tensor], None]:
         def rule(gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
             self.update_step(gradient, variable, learning_rate)
 
-        if not self.jit_compile:
-            return rule
-        index = self._get_variable_index(variable)
-        return self.state.compiled.setdefault(index, tf.function(rule, jit_compile=True))
+        is_compiled = self.jit_compile and not tf.executing_eagerly()
+        return tf.function(rule, jit_compile=True) if is_compiled else rule
 
     def build_lazily(self, optimizer: keras.optimizers.Optimizer, variables: list[Any]) -> None:
-        """Builds `optimizer` (this one or its wrapper) at its first step, perhaps in `tf.function` and `strategy.run`."""
+        """Builds `optimizer`, this one or its wrapper, from inside of `strategy.run`."""
 
         def build(strategy: tf.distribute.Strategy) -> None:
             with tf.init_scope(), strategy.scope():
                 optimizer.build(variables)
 
         tf.__internal__.distribute.interim.maybe_merge_call(build, self._distribution_strategy)
-
-    @property
-    def strategy(self) -> tf.distribute.Strategy:
-        """The strategy that the optimizer was made under."""
-        return self._distribution_strategy
-
-    def check_strategy(self) -> None:
-        """Raises RuntimeError under another strategy."""
-        if tf.distribute.get_strategy() is not self._distribution_strategy:
-            raise RuntimeError(
-                f'{self.name}: expected build() under the strategy of the constructor, '
-                f'{type(self._distribution_strategy).__name__}; received '
-                f'{type(tf.distribute.get_strategy()).__name__}; '
-                'do both under the same strategy.scope()'
-            )
-
-    def _check_not_built(self, method: str) -> None:
-        if self.built:
-            raise RuntimeError(f'{self.name}: call {method}() before build()')
 
     def _check_jit_compile(self) -> None:
         if self.jit_compile and self._distribution_strategy.num_replicas_in_sync > 1:
@@ -542,7 +415,7 @@ class ReplicatedOptimizer(keras.optimizers.Optimizer):
 
 
 def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[ReplicatedOptimizer]:
-    """A class with the update rule of a Keras optimizer class and the `apply_gradients` of this file."""
+    """A class with the update rule of a Keras optimizer class and the step of this file."""
     if issubclass(optimizer_cls, ReplicatedOptimizer):
         return optimizer_cls
     namespace = {'__doc__': optimizer_cls.__doc__, '__module__': __name__}
@@ -552,7 +425,7 @@ def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[Replicat
 def is_summed(
     skip_gradients_aggregation: bool = False, experimental_aggregate_gradients: bool = True
 ) -> bool:
-    """Whether a caller of `apply_gradients` says that it has summed the gradients over the replicas."""
+    """Whether a caller of `apply_gradients` says that the gradients are summed already."""
     return skip_gradients_aggregation or not experimental_aggregate_gradients
 
 

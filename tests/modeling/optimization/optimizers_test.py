@@ -129,9 +129,18 @@ def test_keras_adamw_by_numpy():
 
 
 def test_xla_gives_the_same():
-    plain, compiled = (run(optimizers.Adam(0.1, jit_compile=jit)) for jit in (False, True))
-    for a, b in zip(plain, compiled, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    results = []
+    for jit_compile in (False, True):
+        variable = tf.Variable([1.0, 2.0])
+        optimizer = optimizers.Adam(0.1, jit_compile=jit_compile)
+        step = tf.function(lambda g, o=optimizer, v=variable: o.apply_gradients([(g, v)]))
+        for gradient in ([1.0, -1.0], [0.5, 2.0]):
+            step(tf.constant(gradient))
+        results.append(variable.numpy())
+    graph = step.get_concrete_function(tf.constant([1.0, 1.0])).graph
+    assert any(f.cached_definition.attr['_XlaMustCompile'].b for f in graph._functions.values())
+    plain, compiled = results
+    np.testing.assert_allclose(plain, compiled, rtol=1e-6)
 
 
 @pytest.mark.parametrize(('optimizer', 'rule', 'kwargs'), RULES)

@@ -1,4 +1,5 @@
-"""Five steps with every optimizer, on however many replicas a strategy has; run as a program it writes an .npz file.
+"""Five steps with every optimizer, on however many replicas a strategy has; run as a program it
+writes an .npz file.
 
 A program, because MirroredStrategy on logical CPUs wants a process of its own.
 """
@@ -58,12 +59,13 @@ CASES: dict[str, Any] = {
     ),
 }
 WORKER_CASES = ('sgd_nesterov_clipped', 'adamw', 'loss_scale_accumulated', 'ema_all')
-# Steps at which one example of the batch gives an infinite gradient; the last example is the last replica's.
+# Steps at which one example of the batch gives an infinite gradient; the last example is the last
+# replica's.
 INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
 
 
 class Model(keras.Model):
-    """A linear map, with a statistic as BatchNorm's: each replica has its own, of its own inputs."""
+    """A linear map, with a statistic as BatchNorm's: each replica has one of its own inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +88,9 @@ def make_data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarray]:
-    """Trains with one optimizer; returns all variables by key, the skipped steps told by `iterations`."""
+    """Trains with one optimizer; returns all variables by key, the skipped steps told by
+    `iterations`.
+    """
     num_replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         model = Model()

@@ -98,7 +98,8 @@ def test_averages_under_two_replicas(one_replica, two_replicas):
 
 def test_overflow_on_one_replica_skips_the_step_on_all(one_replica, two_replicas):
     for results in (one_replica, two_replicas):
-        # Two of five steps of the fixed scale overflowed; of the dynamic one's, one of five micro steps.
+        # Two of five steps of the fixed scale overflowed; of the dynamic one's, one of five micro
+        # steps.
         assert results['ema_all:iterations'] == replica_cases.NUM_STEPS - 2
         assert results['ema_all:loss_scale'] == 8.0
         assert results['loss_scale_accumulated:iterations'] == 2
@@ -292,6 +293,16 @@ def test_slots_and_scalars_by_variable_key():
     assert {id(v) for v in state.values()} == {id(v) for v in optimizer.variables}
     step(optimizer, variables, [1.0, 1.0], [2.0, 2.0])
     np.testing.assert_array_equal(state['head/w/gradient_accumulator'], [2.0, 2.0])
+
+
+def test_settings_may_change_until_build():
+    optimizer = optimizers.SGD(0.1, loss_scale='dynamic', gradient_accumulation_steps=2)
+    optimizer.set_loss_scale(8.0)
+    optimizer.set_gradient_accumulation_steps(None)
+    assert set(optimizer.checkpoint_variables()) == {'iterations', 'loss_scale', 'good_steps'}
+    optimizer.build(make_variables())
+    with pytest.raises(RuntimeError, match=r'call set_loss_scale\(\) before build\(\)'):
+        optimizer.set_loss_scale(None)
 
 
 def test_other_state_of_a_keras_optimizer_is_not_forgotten():

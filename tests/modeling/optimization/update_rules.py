@@ -1,4 +1,4 @@
-"""The update rules again, in NumPy, as an oracle: float64, one variable, from the papers' formulas."""
+"""The update rules again, in NumPy, as an oracle: float64, one variable, from the papers."""
 
 from collections.abc import Iterator
 
