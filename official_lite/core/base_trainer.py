@@ -87,7 +87,9 @@ class Trainer:
             metadata: JSON text that goes into the checkpoints.
             num_train_examples: Size of the training data, with which checkpoints tell the epoch.
         """
-        _check_config(config, train and train_dataset is None, evaluate and validation_dataset is None)
+        _check_config(
+            config, train and train_dataset is None, evaluate and validation_dataset is None
+        )
         self._strategy = tf.distribute.get_strategy()
         self._config = config
         self._task = task
@@ -138,7 +140,9 @@ class Trainer:
         compiled = _compiled_metrics(self._model)
         self._train_loss = keras.metrics.Mean('training_loss', dtype='float32')
         self._validation_loss = keras.metrics.Mean('validation_loss', dtype='float32')
-        self._train_metrics = list(self._task.build_metrics(training=True)) + compiled if train else []
+        self._train_metrics = (
+            list(self._task.build_metrics(training=True)) + compiled if train else []
+        )
         self._validation_metrics = (
             list(self._task.build_metrics(training=False)) + compiled if evaluate else []
         )
@@ -306,7 +310,9 @@ class Trainer:
 
     def _graph_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
         for _ in tf.range(num_steps):
-            self.train_step(iterator)
+            # Without it, tags of summaries would begin with `while/`.
+            with tf.name_scope(''):
+                self.train_step(iterator)
 
     def _python_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
         for _ in range(int(num_steps)):
@@ -433,7 +439,9 @@ class Trainer:
 
     def _export_best(self, logs: Logs) -> None:
         exporter = self._checkpoint_exporter
-        exporter.maybe_export_checkpoint(self.export_checkpoint, logs, replicas.to_int(self._global_step))
+        exporter.maybe_export_checkpoint(
+            self.export_checkpoint, logs, replicas.to_int(self._global_step)
+        )
         if exporter.best_value is not None:
             name = self._config.trainer.best_checkpoint_eval_metric
             logs[f'best_{name}'] = exporter.best_value
@@ -445,7 +453,9 @@ class Trainer:
         self.synchronize_statistics()
         batch_size = getattr(self._config.task.train_data, 'global_batch_size', 0) or 0
         examples = self._num_train_examples
-        self._epoch.assign(replicas.to_int(self._num_batches) * batch_size // examples if examples else 0)
+        self._epoch.assign(
+            replicas.to_int(self._num_batches) * batch_size // examples if examples else 0
+        )
         return manager.save(replicas.to_int(self._global_step))
 
     def restore(self, path: str) -> None:

@@ -55,7 +55,9 @@ def model_variables(model: keras.Model) -> dict[str, tf.Variable]:
 
 
 def optimizer_variables(
-    optimizer: keras.optimizers.Optimizer, model_keys: Mapping[str, tf.Variable], name: str = 'default'
+    optimizer: keras.optimizers.Optimizer,
+    model_keys: Mapping[str, tf.Variable],
+    name: str = 'default',
 ) -> dict[str, tf.Variable]:
     """`optimizer/<name>/...` to variable for the state of `optimizer`.
 
@@ -146,7 +148,7 @@ class CheckpointSource:
     def _guard(self, action: Any) -> Any:
         try:
             return action()
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
             raise errors.CheckpointError(
                 'cannot read the checkpoint',
                 where=self.path,
@@ -447,4 +449,3 @@ def _unescape(name: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split('\n', 1)[0]
-
