@@ -14,7 +14,7 @@ from official_lite import errors
 from official_lite.core.data_info import DataInfo
 from official_lite.vision.dataloaders import coco_annotations, data_errors, table_source
 
-__all__ = ['build_coco_source']
+__all__ = ['build_coco_source', 'forget']
 
 
 def build_coco_source(
@@ -43,11 +43,7 @@ def build_coco_source(
     folder = Path(image_dir) if image_dir else Path(annotation_file).parent
     if image_dir and not folder.is_dir():
         raise errors.UsageError(f'the folder {image_dir!r} does not exist', where='image_dir')
-    finder = _ImageFinder(folder)
-    annotations = coco_annotations.load_coco_annotations(
-        annotation_file, get_size=lambda name: _read_size(finder.find(name))
-    )
-    paths = [finder.find(name) for name in annotations.file_names]
+    annotations, paths = _load(annotation_file, folder, _get_time(annotation_file))
     source = _make_source(annotations, paths, annotation_file)
     missing = [i for i, path in enumerate(paths) if not os.path.isfile(path)]
     if missing and not skip_corrupt:
@@ -59,6 +55,27 @@ def build_coco_source(
     if skip_corrupt:
         source = _leave_out_bad_images(source, annotations, paths, missing, annotation_file)
     return source.load_images() if cache else source
+
+
+def forget() -> None:
+    """Drops what was read in this process, so that files are read again."""
+    _load.cache_clear()
+
+
+def _get_time(path: str) -> int:
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
+
+@functools.lru_cache(maxsize=4)  # one run reads its data several times: for facts, for batches
+def _load(
+    annotation_file: str, folder: Path, modified_ns: int
+) -> tuple[coco_annotations.CocoAnnotations, list[str]]:
+    """The annotations and the paths of their images. `modified_ns` tells versions apart."""
+    finder = _ImageFinder(folder)
+    annotations = coco_annotations.load_coco_annotations(
+        annotation_file, get_size=lambda name: _read_size(finder.find(name))
+    )
+    return annotations, [finder.find(name) for name in annotations.file_names]
 
 
 class _ImageFinder:

@@ -264,11 +264,7 @@ def resize_and_crop_masks(
     """
     size = tf.cast(tf.shape(masks)[1:3], tf.float32)
     # One mask more, because resizing none at all fails.
-    masks = (
-        tf.concat([tf.zeros_like(masks[:1]), masks], 0)
-        if masks.shape[0]
-        else tf.pad(masks, [[1, 0], [0, 0], [0, 0], [0, 0]])
-    )
+    masks = tf.pad(masks, [[1, 0], [0, 0], [0, 0], [0, 0]])
     scaled_size = tf.cast(image_scale * size, tf.int32)
     scaled = tf.image.resize(masks, scaled_size, method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
     offset = tf.cast(offset, tf.int32)
