@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from official_lite.modeling.hyperparams import errors
 from official_lite.modeling.hyperparams.checkers import Checker
-from official_lite.modeling.hyperparams.places import INVALID, Place
-from official_lite.modeling.hyperparams.sources import Elements
+from official_lite.modeling.hyperparams.places import Place
+from official_lite.modeling.hyperparams.sources import Elements, SourcedDict, source_in
 
 CLASS_KEY = '_class'
 
@@ -31,28 +30,39 @@ class ConfigChecker(Checker):
             value = value.as_dict()
         if not isinstance(value, Mapping) or isinstance(value, Elements):
             return place.reject(value, f'{self.expected} (a mapping)')
+        if CLASS_KEY in value:
+            return self._read_named(value, place, current)
         if place.run.is_whole:
-            return self._build_whole(value, place, current)
+            default = type(current) if isinstance(current, self.config_class) else None
+            return infer_class(self.config_class, default, value)._build(value, place)
         if isinstance(current, self.config_class):
             return current._merge(value, place)
         return self.config_class._build(value, place)
 
-    def _build_whole(self, value: Mapping[Any, Any], place: Place, current: Any) -> Any:
-        """Builds the config that a whole mapping describes, of the right subclass."""
-        wanted = value.get(CLASS_KEY)
-        if wanted is not None:
-            value = {k: v for k, v in value.items() if k != CLASS_KEY}
-            found = find_class(self.config_class, str(wanted))
-            if found is None:
-                return place.report(
-                    f'no config class {str(wanted)!r} is known',
-                    expected=f'{self.expected} or an imported subclass of it',
-                    hint='import the module that defines it',
-                    kinds=(LookupError, TypeError),
-                )
-            return found._build(value, place)
-        default = type(current) if isinstance(current, self.config_class) else None
-        return infer_class(self.config_class, default, value)._build(value, place)
+    def _read_named(self, value: Mapping[Any, Any], place: Place, current: Any) -> Any:
+        """Reads a mapping that names its class, as `to_dict` writes it where the keys do not tell."""
+        name = str(value[CLASS_KEY])
+        rest = without_class(value)
+        found = find_class(self.config_class, name)
+        if found is None:
+            return place.child(CLASS_KEY, source_in(value, CLASS_KEY)).report(
+                f'no config class {name!r} is known',
+                expected=f'{self.expected} or an imported subclass of it',
+                hint='import the module that defines it',
+                kinds=(LookupError, TypeError),
+            )
+        if type(current) is found and not place.run.is_whole:
+            return current._merge(rest, place)
+        return found._build(rest, place)
+
+
+def without_class(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Returns the mapping without the name of its class, sources kept."""
+    rest = SourcedDict()
+    for key, item in value.items():
+        if key != CLASS_KEY:
+            rest.put(key, item, source_in(value, key))
+    return rest
 
 
 def class_name(config_class: type) -> str:
@@ -71,7 +81,7 @@ def find_class(base: Any, name: str) -> Any:
 def all_subclasses(base: type) -> list[Any]:
     """Returns every imported subclass, nearest first, in the order of their definition."""
     found: list[Any] = []
-    level = [base]
+    level: list[Any] = [base]
     while level:
         level = [sub for cls in level for sub in cls.__subclasses__()]
         found += [cls for cls in level if cls not in found]
@@ -94,15 +104,3 @@ def infer_class(base: Any, default: Any, value: Mapping[Any, Any]) -> Any:
     if not fitting:
         return first
     return min(fitting, key=lambda cls: len(cls._field_names()))
-
-
-__all__ = [
-    'CLASS_KEY',
-    'INVALID',
-    'ConfigChecker',
-    'all_subclasses',
-    'class_name',
-    'errors',
-    'find_class',
-    'infer_class',
-]

@@ -214,7 +214,9 @@ class UnionChecker(Checker):
     def _by_kind(self, value: Any) -> list[Checker]:
         """Returns the members that could read this kind of value, text last."""
         mappings = [m for m in self.members if reads_mappings(m)]
-        sequences = [m for m in self.members if isinstance(m, (SequenceChecker, TupleChecker))]
+        sequences: list[Checker] = [
+            m for m in self.members if isinstance(m, (SequenceChecker, TupleChecker))
+        ]
         if isinstance(value, (Elements, list, tuple)):
             return sequences or self.members
         if isinstance(value, Mapping) or hasattr(value, 'as_dict'):

@@ -32,7 +32,7 @@ class Convertible(DataClassJsonMixin):
 
         return class_names.to_named_dict(self)
 
-    def to_json(self, **kwargs: Any) -> str:  # type: ignore[override]
+    def to_json(self, **kwargs: Any) -> str:
         """Returns `to_dict()` as JSON; takes the arguments of `json.dumps`."""
         return json.dumps(self.to_dict(), **kwargs)
 
@@ -66,10 +66,10 @@ class Convertible(DataClassJsonMixin):
             kvs = {**dict.fromkeys(required), **kvs}
         config = config_checker.ConfigChecker(cls).read(kvs, place)
         run.finish()
-        return config  # type: ignore[no-any-return]
+        return config
 
     @classmethod
-    def from_json(cls, s: Any, *, infer_missing: bool = False, **kwargs: Any) -> Self:  # type: ignore[override]
+    def from_json(cls, s: Any, *, infer_missing: bool = False, **kwargs: Any) -> Self:
         """Returns a config from JSON text (which starts with `{`) or from the path of a file.
 
         Args:

@@ -11,6 +11,7 @@ from official_lite import errors
 from official_lite.modeling.hyperparams.sources import Plain, Source
 
 _LONGEST_RECEIVED = 120
+_NAMES_OF_PARSED = {'SourcedDict': 'dict', 'SourcedList': 'list', 'Elements': 'elements by index'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def make_error(problems: Iterable[Problem]) -> ConfigError:
     problems = list(problems)
     kinds = tuple(sorted({k for p in problems for k in p.kinds}, key=lambda kind: kind.__name__))
     if kinds not in _ERROR_CLASSES:
-        bases = (ConfigError, *kinds)
+        bases: tuple[type, ...] = (ConfigError, *kinds)
         members = {'__module__': ConfigError.__module__, '__doc__': ConfigError.__doc__}
         _ERROR_CLASSES[kinds] = type('ConfigError', bases, members)
     return _ERROR_CLASSES[kinds](problems)
@@ -143,4 +144,5 @@ def describe(value: object) -> str:
     if len(text) > _LONGEST_RECEIVED:
         text = f'{text[:_LONGEST_RECEIVED]}...'
     has_type = value is not None and not isinstance(value, Plain)
-    return f'{text} ({type(value).__name__})' if has_type else text
+    kind = _NAMES_OF_PARSED.get(type(value).__name__, type(value).__name__)
+    return f'{text} ({kind})' if has_type else text

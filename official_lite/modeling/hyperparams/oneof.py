@@ -19,10 +19,12 @@ from typing import Any, Optional
 
 from official_lite.modeling.hyperparams import base_config, construction, errors
 from official_lite.modeling.hyperparams.config_checker import ConfigChecker
-from official_lite.modeling.hyperparams.places import INVALID, Place
+from official_lite.modeling.hyperparams.places import INVALID, Pass, Place
 from official_lite.modeling.hyperparams.plans import FieldSpec, plan_of
 
 __all__ = ['OneOfConfig']
+
+_ConfigClass = type[base_config.Config]
 
 
 @dataclasses.dataclass
@@ -36,7 +38,7 @@ class OneOfConfig(base_config.Config):
     type: Optional[str] = None
 
     @classmethod
-    def register_branch(cls, name: str, config_cls: type[base_config.Config]) -> None:
+    def register_branch(cls, name: str, config_cls: _ConfigClass) -> None:
         """Adds a branch to this class and its subclasses.
 
         Args:
@@ -49,7 +51,7 @@ class OneOfConfig(base_config.Config):
         known = cls._branch_specs().get(name)
         if known is not None and getattr(known.checker, 'config_class', None) is config_cls:
             return
-        reason = cls._why_not(name, known)
+        reason = cls._why_not(name, known, config_cls)
         if reason:
             problem = errors.Problem(path=f'{cls.__name__}.{name}', message=reason)
             raise errors.make_error([problem])
@@ -60,7 +62,7 @@ class OneOfConfig(base_config.Config):
         cls._registered[name] = FieldSpec(field, ConfigChecker(config_cls))  # type: ignore[attr-defined]
 
     @classmethod
-    def _why_not(cls, name: str, known: FieldSpec | None) -> str:
+    def _why_not(cls, name: str, known: FieldSpec | None, config_cls: Any) -> str:
         """Returns why a branch cannot have this name, '' if it can."""
         if known is not None:
             return f'a branch {name!r} of another class exists already ({known.checker.expected})'
@@ -68,6 +70,8 @@ class OneOfConfig(base_config.Config):
             return f'{name!r} is no name for a branch'
         if name == 'type' or hasattr(base_config.Config, name):
             return f'{name!r} is reserved'
+        if not (isinstance(config_cls, type) and issubclass(config_cls, base_config.Config)):
+            return f'a branch needs a config class, received {config_cls!r}'
         return ''
 
     @classmethod
@@ -102,7 +106,7 @@ class OneOfConfig(base_config.Config):
         for base in type(self).__mro__:
             registered = base.__dict__.get('_registered')
             if registered and name in registered:
-                return registered[name]  # type: ignore[no-any-return]
+                return registered[name]
         return None
 
     def _keys(self) -> Iterator[str]:
@@ -112,16 +116,13 @@ class OneOfConfig(base_config.Config):
 
     def _shown_keys(self) -> Iterator[str]:
         yield 'type'
-        if self.type is not None:
-            if self._spec(self.type) is None:
-                self._raise_unknown_type()
+        if self.type is not None and self._spec(self.type) is not None:
             yield self.type
 
-    def _raise_unknown_type(self) -> None:
-        from official_lite.modeling.hyperparams.places import Pass
-
+    def _require_known_type(self) -> None:
         run = Pass()
-        self._read_type(self.type, Place(run))
+        if self.type is not None:
+            self._read_type(self.type, Place(run, 'type'))
         run.finish()
 
     def _is_unchosen(self, name: str) -> bool:
@@ -216,9 +217,10 @@ class OneOfConfig(base_config.Config):
         """
         from official_lite.modeling.hyperparams import values
 
+        self._require_known_type()
         return {key: values.export(getattr(self, key)) for key in self._shown_keys()}
 
-    def get(self, *default: Any) -> Any:  # type: ignore[override]
+    def get(self, *default: Any) -> Any:
         """Returns the chosen branch, None if there is none; with a name, that attribute.
 
         Raises:
@@ -228,6 +230,5 @@ class OneOfConfig(base_config.Config):
             return getattr(self, default[0]) if default[0] in self else (*default, None)[1]
         if self.type is None:
             return None
-        if self._spec(self.type) is None:
-            self._raise_unknown_type()
+        self._require_known_type()
         return getattr(self, self.type)

@@ -20,6 +20,7 @@ from official_lite.modeling.hyperparams.sources import (
     Plain,
     Source,
     SourcedDict,
+    SourcedList,
     as_source,
     source_in,
 )
@@ -68,7 +69,7 @@ def parse_override(text: str, source: Source | str | None = None) -> SourcedDict
 def read_overrides(given: Any, source: Source | None = None) -> SourcedDict:
     """Parses a text, or the file that it names, into a nested mapping."""
     if isinstance(given, os.PathLike):
-        return load_yaml(given)
+        return load_yaml(given, source)
     if not isinstance(given, str):
         raise_malformed(
             'Unknown input type to parse',
@@ -78,7 +79,7 @@ def read_overrides(given: Any, source: Source | None = None) -> SourcedDict:
             kinds=(ValueError, TypeError),
         )
     if _is_path(given):
-        return load_yaml(given.strip())
+        return load_yaml(given.strip(), source)
     return parse_override(given, source)
 
 
@@ -112,14 +113,42 @@ def _parse_path(path: str) -> list[str | int]:
 
 def _insert(tree: SourcedDict, steps: list[str | int], value: Any, source: Source | None) -> None:
     """Puts a value below nested mappings; what comes later wins."""
+    container: Any = tree
     for step, following in itertools.pairwise(steps):
-        wanted = Elements if isinstance(following, int) else SourcedDict
-        below = tree.get(step, MISSING)
-        if type(below) is not wanted:
-            below = wanted()
-            tree.put(step, below, source)
-        tree = below
-    tree.put(steps[-1], value, source)
+        below = _get(container, step)
+        if not _fits(below, following):
+            below = Elements() if isinstance(following, int) else SourcedDict()
+            _put(container, step, below, source)
+        container = below
+    _put(container, steps[-1], value, source)
+
+
+def _get(container: Any, step: str | int) -> Any:
+    if isinstance(container, list):
+        return container[step] if isinstance(step, int) and step < len(container) else MISSING
+    return container.get(step, MISSING)
+
+
+def _fits(below: Any, step: str | int) -> bool:
+    """Whether `step` can go into what is there already: an index into a list or other indices."""
+    if isinstance(step, int):
+        return isinstance(below, (Elements, SourcedList))
+    return type(below) is SourcedDict
+
+
+def _put(container: Any, step: str | int, value: Any, source: Source | None) -> None:
+    if isinstance(container, SourcedDict):
+        container.put(step, value, source)
+    elif isinstance(step, int) and step <= len(container):
+        container[step : step + 1] = [value]
+        container.sources[step : step + 1] = [source]
+    else:
+        raise_malformed(
+            f'there is no element {step}',
+            expected=f'an index up to {len(container)}, which appends',
+            source=source,
+            kinds=(IndexError, ValueError),
+        )
 
 
 def _parse_value(text: str, start: int, source: Source | None) -> tuple[Any, int]:

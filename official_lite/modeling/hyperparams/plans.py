@@ -38,8 +38,8 @@ class FieldSpec:
         self.name = field.name
         self.checker = checker
         self.default = MISSING if field.default is dataclasses.MISSING else field.default
-        has_factory = field.default_factory is not dataclasses.MISSING
-        self.factory: Callable[[], Any] | None = field.default_factory if has_factory else None
+        factory: Any = field.default_factory
+        self.factory: Callable[[], Any] | None = None if factory is dataclasses.MISSING else factory
         self.is_init = field.init
         self.is_constant = type(self.default) in _IMMUTABLE and type(self.default) in checker.exact
         self.metadata = field.metadata

@@ -6,6 +6,7 @@ there are no octal (`012`) or sexagesimal (`12:30`) numbers and no dates.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -54,9 +55,13 @@ def parse_int(text: str) -> int | None:
 
 
 def parse_float(text: str) -> float | None:
-    """Returns the number that `text` writes (`1`, `.5`, `1e-3`, `.inf`, `nan`), else None."""
+    """Returns the number that `text` writes (`1`, `.5`, `1e-3`, `.inf`, `nan`), else None.
+
+    A number too large for a float is none, rather than infinity.
+    """
     if _FLOAT.fullmatch(text):
-        return float(text)
+        number = float(text)
+        return None if math.isinf(number) else number
     if _SPECIAL_FLOAT.fullmatch(text):
         return float(text.replace('.', ''))
     if _BARE_SPECIAL_FLOAT.fullmatch(text):

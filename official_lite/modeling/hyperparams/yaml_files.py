@@ -19,7 +19,7 @@ _SEQUENCE_TAGS = (_PREFIX + 'seq', _PREFIX + 'python/tuple', _PREFIX + 'python/l
 _MOST_NODES = 1_000_000
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(_Base):
     """Composes nodes; marks scalars without quotes or tag, and resolves nothing."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
@@ -29,8 +29,12 @@ class _Loader(_Base):  # type: ignore[misc]
         return _PREFIX + ('seq' if kind is yaml.SequenceNode else 'map')
 
 
-def load_yaml(path: str | os.PathLike[str]) -> SourcedDict:
+def load_yaml(path: str | os.PathLike[str], source: Source | None = None) -> SourcedDict:
     """Reads a YAML or JSON file that holds a mapping.
+
+    Args:
+        path: The file.
+        source: Who names the file, for the case that it is missing.
 
     Returns:
         The mapping. Unquoted scalars are `Plain` text, which the field that receives them reads;
@@ -40,7 +44,7 @@ def load_yaml(path: str | os.PathLike[str]) -> SourcedDict:
         ConfigError: The file is missing (also a FileNotFoundError), unreadable, no YAML, or no mapping.
     """
     name = os.fspath(path)
-    return parse_yaml(read_text(name), name)
+    return parse_yaml(read_text(name, source), name)
 
 
 def parse_yaml(text: str, name: str = '', source: Source | None = None) -> SourcedDict:
@@ -203,7 +207,7 @@ class _Reader:
         return self._read_scalar(node)
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, source: Source | None = None) -> str:
     """Returns the text of a local or remote (`gs://`) file.
 
     Raises:
@@ -213,14 +217,16 @@ def read_text(path: str) -> str:
         with _open(path, 'r') as file:
             return str(file.read())
     except FileNotFoundError as error:
-        message = f'no such file: {path}'
-        raise errors.make_error(
-            [errors.Problem(message=message, kinds=(FileNotFoundError,))]
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
+        problem = errors.Problem(
+            message=f'no such file: {path}', source=source, kinds=(FileNotFoundError,)
+        )
+        raise errors.make_error([problem]) from error
+    except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or str(error)
-        message = f'cannot read {path}: {reason}'
-        raise errors.make_error([errors.Problem(message=message, kinds=(OSError,))]) from error
+        problem = errors.Problem(
+            message=f'cannot read {path!r}: {reason}', source=source, kinds=(OSError,)
+        )
+        raise errors.make_error([problem]) from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
