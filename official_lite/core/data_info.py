@@ -61,7 +61,10 @@ class DataInfo:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> DataInfo:
         """The inverse of `to_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        return cls(**values)
 
 
 def check_not_empty(info: DataInfo) -> None:

@@ -181,7 +181,7 @@ class _Reader:
         groups: dict[int, list[Json]] = {}
         for number, annotation in enumerate(annotations):
             image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
-            if image_id not in images:
+            if image_id is None or image_id not in images:
                 raise self._error(
                     f'annotations[{number}]', f'there is no image with the id {image_id!r}'
                 )
@@ -210,18 +210,19 @@ class _Reader:
         )
         if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
             return None
-        area = annotation.get('area')
-        has_area = isinstance(area, (int, float)) and area > 0
+        area: Any = annotation.get('area')
+        is_given = isinstance(area, (int, float)) and area > 0
+        area = area if is_given else (box[2] - box[0]) * (box[3] - box[1])
         return _Box(
             box=box,
             label=label,
             is_crowd=bool(annotation.get('iscrowd', 0)),
-            area=float(area) if has_area else (box[2] - box[0]) * (box[3] - box[1]),
+            area=float(area),
             segmentation=annotation.get('segmentation') if self._has_segmentations else None,
         )
 
     def _get_bbox(self, annotation: Json, entry: str) -> Sequence[float]:
-        bbox = annotation.get('bbox')
+        bbox: Any = annotation.get('bbox')
         if bbox is None:
             bbox = _get_polygon_bbox(annotation.get('segmentation'))
         is_fine = (

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -319,7 +320,7 @@ def _compose_in_child(split: str, start: int, stop: int) -> list[_Scene]:
 # ---- files --------------------------------------------------------------------------------------
 
 
-def _pack(scenes: Sequence[_Scene]) -> dict[str, np.ndarray]:
+def _pack(scenes: Sequence[_Scene]) -> dict[str, Any]:
     def join(blobs: Sequence[bytes]) -> np.ndarray:
         return np.frombuffer(b''.join(blobs), np.uint8)
 

@@ -124,15 +124,15 @@ class InputReader:
     def _make_order(
         self, context: tf.distribute.InputContext | None, first_batch: int
     ) -> source_lib.Order:
-        shares = context is not None and self._options.sharding
+        share = context if self._options.sharding else None
         return source_lib.Order(
             num_examples=self._num_examples,
             is_training=self._is_training,
             num_positions=self.num_batches * self._global_batch_size,
             seed=self._options.seed,
             first_position=first_batch * self._global_batch_size,
-            worker=context.input_pipeline_id if shares else 0,
-            num_workers=context.num_input_pipelines if shares else 1,
+            worker=share.input_pipeline_id if share else 0,
+            num_workers=share.num_input_pipelines if share else 1,
             shuffle_buffer_size=self._options.shuffle_buffer_size,
             cycle_length=self._options.cycle_length,
             block_length=self._options.block_length,

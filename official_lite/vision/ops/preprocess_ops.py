@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -32,8 +32,8 @@ MEDIAN_RGB = (128.0, 128.0, 128.0)
 horizontal_flip_boxes = box_ops.horizontal_flip_boxes
 vertical_flip_boxes = box_ops.vertical_flip_boxes
 
-Seed = tf.Tensor | int | None
-Size = Sequence[int] | tf.Tensor
+Seed: TypeAlias = Any  # a key, an int or None; TensorFlow has no types of its own
+Size: TypeAlias = Any  # two ints, or an integer tensor of shape [2]
 
 
 def _is_key(seed: Seed) -> bool:
