@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from official_lite import errors
+from official_lite import __version__, errors
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.modeling.hyperparams import yaml_files
@@ -30,7 +30,7 @@ __all__ = [
 
 PARAMS_FILE = 'params.yaml'
 RUN_FILE = 'run.json'
-PACKAGES = ('official-lite', 'tensorflow', 'keras', 'numpy', 'pycocotools')
+PACKAGES = ('tensorflow', 'keras', 'numpy', 'pycocotools')
 _HEADER = '# Reproduces this run: train.py --config_file={path} --mode=... --model_dir=...\n'
 
 
@@ -154,7 +154,7 @@ def read_versions() -> dict[str, str]:
     """Versions of Python, this package and those it computes with, without importing them."""
     from importlib import metadata  # takes 10 ms
 
-    versions = {'python': platform.python_version()}
+    versions = {'python': platform.python_version(), 'official-lite': __version__}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from official_lite import _lazy
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory, run_files
 from official_lite.core.parsing import ExperimentParser, ParseConfigOptions
-from official_lite.modeling import hyperparams
+from official_lite.modeling.hyperparams import yaml_files
 
 __all__ = [
     'BEST_CHECKPOINT_NAME',
@@ -20,6 +22,8 @@ __all__ = [
     'get_leaf_nested_dict',
     'parse_configuration',
     'serialize_config',
+    'try_count_params',
+    'write_model_params',
 ]
 
 BEST_CHECKPOINT_NAME = 'best_ckpt'
@@ -53,7 +57,7 @@ def parse_configuration(
     if lock_return:
         config.lock()
     if print_return:
-        text = hyperparams.params_dict.dump_yaml(config.as_dict())
+        text = yaml_files.dump_yaml(config.as_dict())
         logging.getLogger(__name__).info('Final experiment parameters:\n%s', text)
     return config
 
@@ -92,3 +96,55 @@ def cast_leaf_nested_dict(d: dict[str, Any], cast_fn: Callable[[Any], Any]) -> d
             cast_leaf_nested_dict(value, cast_fn) if isinstance(value, dict) else cast_fn(value)
         )
     return d
+
+
+def write_model_params(model: Any, output_path: str) -> None:
+    """Writes name and shape of each variable of a model, and the number of parameters.
+
+    Args:
+        model: A Keras model or layer, built, or a `tf.Module`.
+        output_path: The file, local or remote.
+    """
+    variables = list(model.variables)
+    lines = [f'{_variable_name(variable)} {list(variable.shape)}' for variable in variables]
+    text = '\n'.join([*lines, '', f'Total params: {_count(variables)}', ''])
+    yaml_files.write_text(output_path, text)
+
+
+def try_count_params(model: Any, trainable_only: bool = False) -> int | None:
+    """Returns the number of parameters of a model, None if it has not been built.
+
+    Args:
+        model: A Keras model or layer, or a `tf.Module`.
+        trainable_only: Whether parameters that are not trained are left out.
+    """
+    if not getattr(model, 'built', True):
+        return None
+    return _count(model.trainable_variables if trainable_only else model.variables)
+
+
+def _variable_name(variable: Any) -> str:
+    """The name as TensorFlow writes it; Keras 3 keeps it in `path`, without the output's number."""
+    path = getattr(variable, 'path', None)
+    return f'{path}:0' if path else str(variable.name)
+
+
+def _count(variables: Iterable[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def write_model_params(model: Any, output_path: str) -> None:
+    """Writes name and shape of every variable of a model, one per line, and their total size.
+
+    Args:
+        model: A `tf.Module`, Keras model or layer, or anything with `variables`.
+        output_path: The text file to write.
+    """
+    lines, total = [], 0
+    for variable in model.variables:
+        name = variable.path if hasattr(variable, 'path') else variable.name
+        shape = [int(size) for size in variable.shape]
+        lines.append(f'{name.removesuffix(":0")}:0 {shape}')
+        total += math.prod(shape)
+    text = '\n'.join([*lines, '', f'Total params: {total}'])
+    yaml_files.write_text(output_path, f'{text}\n')

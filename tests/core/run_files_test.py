@@ -64,7 +64,7 @@ def test_run_info_has_versions_command_and_data(tmp_path: pathlib.Path) -> None:
     info = json.loads((tmp_path / 'run.json').read_text())
     assert info['command'] == "train.py '--model_dir=a b'"
     assert info['data'] == {'fingerprint': 'f00'}
-    assert set(info['versions']) == {'python', *run_files.PACKAGES}
+    assert set(info['versions']) == {'python', 'official-lite', *run_files.PACKAGES}
     assert info['versions']['tensorflow'].startswith('2.')
     assert info['earlier'] == []
 
