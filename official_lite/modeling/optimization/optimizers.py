@@ -27,30 +27,6 @@ class SGD(ReplicatedOptimizer, keras.optimizers.SGD):
     v = momentum * v - lr * g; w += v, or with Nesterov's form w += momentum * v - lr * g.
     """
 
-    def __init__(
-        self, learning_rate: Any = 0.01, *args: Any, decay: float = 0.0, **kwargs: Any
-    ) -> None:
-        """Makes the optimizer.
-
-        Args:
-            learning_rate: Rate or schedule.
-            *args: Arguments of `keras.optimizers.SGD`.
-            decay: The rate is divided by 1 + decay * number of updates so far.
-            **kwargs: Arguments of `keras.optimizers.SGD` and `ReplicatedOptimizer`.
-        """
-        super().__init__(learning_rate, *args, **kwargs)
-        self._decay = decay
-
-    def _get_current_learning_rate(self) -> Any:
-        rate = super()._get_current_learning_rate()
-        if not self._decay:
-            return rate
-        iterations = tf.cast(tf.convert_to_tensor(self._iterations), tf.float32)
-        return tf.convert_to_tensor(rate) / (1.0 + self._decay * iterations)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {'decay': self._decay}
-
 
 class Adam(ReplicatedOptimizer, keras.optimizers.Adam):
     """Adam (https://arxiv.org/abs/1412.6980): m += (1 - beta_1) * (g - m); v += (1 - beta_2) * (g^2

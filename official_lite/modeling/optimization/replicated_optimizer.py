@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
@@ -50,6 +51,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
     def __init__(
         self,
         *args: Any,
+        decay: float = 0.0,
         clipnorm: Optional[float] = None,
         clipvalue: Optional[float] = None,
         global_clipnorm: Optional[float] = None,
@@ -65,6 +67,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
 
         Args:
             *args: Arguments of the Keras optimizer.
+            decay: The rate is divided by 1 + decay * number of updates so far.
             clipnorm: Largest norm of each gradient.
             clipvalue: Largest absolute value of an element of a gradient.
             global_clipnorm: Largest norm of all gradients together.
@@ -85,7 +88,9 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
                 that fails under tf.distribute.
         """
         self._refuse_keras_features(kwargs)
+        kwargs.setdefault('name', type(self).__name__)
         super().__init__(*args, **kwargs)
+        self._decay = decay
         self._gradient_sums: list[keras.Variable] = []
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.gradient_clip_norm = gradient_clip_norm
@@ -106,6 +111,13 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         self.set_gradient_accumulation_steps(gradient_accumulation_steps)
 
     # Construction.
+
+    def _get_current_learning_rate(self) -> Any:
+        rate = super()._get_current_learning_rate()
+        if not self._decay:
+            return rate
+        iterations = tf.cast(tf.convert_to_tensor(self._iterations), tf.float32)
+        return tf.convert_to_tensor(rate) / (1.0 + self._decay * iterations)
 
     def set_loss_scale(self, loss_scale: loss_scale_lib.DynamicOrFixed) -> None:
         """Turns loss scaling on ('dynamic' or a number) or off (None), before `build`."""
@@ -370,7 +382,11 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         config = super().get_config()
         for name in ('use_ema', 'ema_momentum', 'ema_overwrite_frequency', 'loss_scale_factor'):
             config.pop(name, None)
+        if isinstance(config['learning_rate'], float):
+            # The shortest number that is this float32: 0.1, not 0.10000000149.
+            config['learning_rate'] = float(str(np.float32(config['learning_rate'])))
         return config | {
+            'decay': self._decay,
             'gradient_clip_norm': self.gradient_clip_norm,
             'gradient_accumulation_steps': self._num_micro_steps,
             'loss_scale': self.loss_scale,

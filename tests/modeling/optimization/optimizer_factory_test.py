@@ -57,7 +57,7 @@ def test_fields_of_the_config_reach_the_optimizer():
     assert isinstance(optimizer, optimizers.SGD)
     expected = {'momentum': 0.9, 'nesterov': True, 'decay': 0.5, 'global_clipnorm': 2.0}
     assert {key: config[key] for key in expected} == expected
-    assert config['learning_rate'] == pytest.approx(0.1)
+    assert (config['learning_rate'], config['name']) == (0.1, 'SGD')
     assert isinstance(build(optimizer='lamb'), lamb.LAMB)
 
 

@@ -114,6 +114,16 @@ def test_five_steps_by_numpy(optimizer, rule, kwargs):
         np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=2e-6)
 
 
+def test_decay_is_not_ignored():
+    halves = [0.1, 0.1 / 1.5, 0.1 / 2.0, 0.1 / 2.5, 0.1 / 3.0]
+    for i, ours in enumerate(run(lars.LARS(0.1, decay=0.5, exclude_from_layer_adaptation='.*'))):
+        weight, velocity = STARTS[i], 0.0
+        for rate, g in zip(halves, gradients(), strict=True):
+            velocity = 0.9 * velocity + rate * g[i]
+            weight = weight - velocity
+        np.testing.assert_allclose(ours, weight, rtol=2e-6, atol=2e-6)
+
+
 def test_adamw_clips_all_gradients_to_a_norm_of_1_by_default():
     clipped = [update_rules.clip_by_global_norm(g, 1.0) for g in gradients()]
     results = run(legacy_adamw.AdamWeightDecay(0.1, weight_decay_rate=0.2))

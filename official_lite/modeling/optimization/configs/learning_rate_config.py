@@ -239,12 +239,12 @@ class PowerDecayWithOffsetLrConfig(_ScheduleConfig):
 
 @dataclasses.dataclass
 class StepCosineLrConfig(_ScheduleConfig):
-    """A half cosine wave between the values at consecutive boundaries, the last one down to 0.
+    """A half cosine wave between the values at consecutive boundaries; the last value stays.
 
     Attributes:
         name: Name of the schedule.
-        boundaries: Step at which each wave ends. None means not set.
-        values: Learning rate at which each wave begins; as many as boundaries. None: not set.
+        boundaries: Steps, the first usually 0. None means not set.
+        values: Learning rate at each of these steps. None means not set.
         offset: Steps before the schedule begins.
         boundaries_epochs: The boundaries in epochs. None means that `boundaries` counts.
     """
