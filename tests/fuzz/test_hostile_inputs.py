@@ -78,6 +78,7 @@ TEXTS = {
     'folder': '.',
     'root': '/',
     'device': '/dev/null/x',
+    'remote file of no known kind': 'nosuch://bucket/params.yaml',
     'long file name': 'a' * 500 + '.yaml',
 }
 
