@@ -111,7 +111,7 @@ class RetinaNetModel(keras.Model):
         if raw_attributes:
             outputs['attribute_outputs'] = raw_attributes
         if not training:
-            anchors = self._anchor_boxes or anchor_boxes or self.make_anchor_boxes(images)
+            anchors = dict(self._anchor_boxes or anchor_boxes or self.make_anchor_boxes(images))
             detections = self.detection_generator(
                 raw_boxes, raw_scores, anchors, image_shape, raw_attributes
             )

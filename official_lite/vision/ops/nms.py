@@ -33,15 +33,19 @@ class Selection(NamedTuple):
 
 
 class _Ranked(NamedTuple):
-    """Pairs of candidate and class, best first: [batch, pairs] each.
+    """Pairs of class and candidate, best first: [batch, pairs] each.
 
-    `is_wanted` is False for what fills up.
+    Attributes:
+        scores: float32, -inf for what fills up.
+        classes: int32.
+        indices: int32, the candidate.
+        keys: float32, a number that is higher the better the pair is, and 0 for what fills up.
     """
 
     scores: tf.Tensor
     classes: tf.Tensor
     indices: tf.Tensor
-    is_wanted: tf.Tensor
+    keys: tf.Tensor
 
 
 def select_per_class(
@@ -78,15 +82,11 @@ def select_per_class(
     boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
     scores = tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
     ranked = _rank_pairs(scores, score_threshold)
+    keys = _scatter_keys(ranked, tf.shape(scores)[1], scores.shape[2])
     if pre_nms_top_k is not None:
-        ranked = _keep_top_k_per_class(ranked, scores.shape[-1], pre_nms_top_k)
-    return _suppress(
-        boxes,
-        ranked,
-        scores.shape[-1],
-        max_num_detections,
-        _kernel_threshold(iou_threshold, is_threshold_suppressed),
-    )
+        keys = _keep_top_k_per_class(keys, pre_nms_top_k)
+    threshold = _kernel_threshold(iou_threshold, is_threshold_suppressed)
+    return _suppress(boxes, ranked, keys, max_num_detections, threshold)
 
 
 def select_class_agnostic(
@@ -189,51 +189,53 @@ def _kernel_threshold(iou_threshold: float, is_threshold_suppressed: bool) -> fl
 
 
 def _rank_pairs(scores: tf.Tensor, score_threshold: float) -> _Ranked:
-    """Sorts all pairs of candidate and class whose score exceeds the threshold."""
+    """Sorts all pairs of class and candidate whose score exceeds the threshold."""
     shape = tf.shape(scores)
     flat = tf.reshape(tf.transpose(scores, [0, 2, 1]), [shape[0], -1])  # class by class
-    is_candidate = flat > score_threshold
-    num_pairs = tf.reduce_max(tf.reduce_sum(tf.cast(is_candidate, tf.int32), axis=1))
-    masked = tf.where(is_candidate, flat, -np.inf)
+    is_wanted = flat > score_threshold
+    num_pairs = tf.reduce_max(tf.reduce_sum(tf.cast(is_wanted, tf.int32), axis=1))
+    masked = tf.where(is_wanted, flat, -np.inf)
     values, places = tf.nn.top_k(masked, tf.maximum(num_pairs, 1))
-    return _Ranked(values, places // shape[1], places % shape[1], values > -np.inf)
+    # Exact up to 2^24 pairs.
+    ranks = tf.cast(tf.range(tf.shape(values)[1], 0, -1), tf.float32)
+    keys = tf.where(values > -np.inf, ranks, 0.0)
+    return _Ranked(values, places // shape[1], places % shape[1], keys)
 
 
-def _keep_top_k_per_class(ranked: _Ranked, num_classes: int, top_k: int) -> _Ranked:
-    """Takes the pairs beyond the `top_k` best of their class out."""
+def _scatter_keys(ranked: _Ranked, num_candidates: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Puts keys where their pairs are: float32 [batch, classes, candidates], 0 elsewhere."""
+    batch = tf.shape(ranked.keys)[0]
+    images = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(ranked.keys))
+    places = tf.stack([images, ranked.classes, ranked.indices], axis=-1)  # [batch, pairs, 3]
+    return tf.scatter_nd(places, ranked.keys, [batch, num_classes, num_candidates])
+
+
+def _keep_top_k_per_class(keys: tf.Tensor, top_k: int) -> tf.Tensor:
+    """Keys [batch, classes, candidates] without those beyond the `top_k` best of their class."""
+
+    num_candidates = tf.shape(keys)[-1]
 
     def drop() -> tf.Tensor:
-        one_hot = tf.one_hot(ranked.classes, num_classes, dtype=tf.int32)  # [batch, pairs, classes]
-        earlier = tf.gather(
-            tf.cumsum(one_hot, axis=1, exclusive=True), ranked.classes, batch_dims=2
-        )
-        return tf.logical_and(ranked.is_wanted, earlier < top_k)
+        best = tf.nn.top_k(keys, tf.minimum(top_k, num_candidates)).values
+        return tf.where(keys >= best[..., -1:], keys, 0.0)
 
-    # With fewer pairs than `top_k` in all, no class has more.
-    is_wanted = tf.cond(tf.shape(ranked.scores)[1] > top_k, drop, lambda: ranked.is_wanted)
-    return ranked._replace(is_wanted=is_wanted)
+    return tf.cond(num_candidates > top_k, drop, lambda: keys)
 
 
 def _suppress(
     boxes: tf.Tensor,
     ranked: _Ranked,
-    num_classes: int,
+    keys: tf.Tensor,
     max_num_detections: int,
     kernel_threshold: float,
 ) -> Selection:
-    """Runs TensorFlow's kernel on ranks instead of scores.
+    """Runs TensorFlow's kernel on keys [batch, classes, candidates] instead of scores.
 
     Its result then tells which pairs remain, and equal scores have an order.
     """
-    num_pairs = tf.shape(ranked.scores)[1]
-    # [pairs], the best has the highest; exact up to 2^24.
-    ranks = tf.cast(tf.range(num_pairs, 0, -1), tf.float32)
-    keys = tf.where(ranked.is_wanted, ranks, 0.0)
-    keys_by_class = tf.one_hot(ranked.classes, num_classes) * keys[..., None]
-    pair_boxes = tf.gather(boxes, ranked.indices, batch_dims=1)  # [batch, pairs, 4]
     _, kept_keys, _, num_valid = tf.image.combined_non_max_suppression(
-        pair_boxes[:, :, None, :],
-        keys_by_class,
+        boxes[:, :, None, :],
+        tf.transpose(keys, [0, 2, 1]),
         max_output_size_per_class=max_num_detections,
         max_total_size=max_num_detections,
         iou_threshold=kernel_threshold,
@@ -241,18 +243,20 @@ def _suppress(
         clip_boxes=False,
     )
     is_valid = tf.sequence_mask(num_valid, max_num_detections)
-    # A pair at the end that stands for 'none' makes gathers safe where there is no pair at all.
-    places = tf.where(is_valid, num_pairs - tf.cast(kept_keys, tf.int32), num_pairs)
+    places = tf.where(is_valid, tf.shape(ranked.keys)[1] - tf.cast(kept_keys, tf.int32), 0)
 
     def take(values: tf.Tensor) -> tf.Tensor:
-        rank = len(values.shape)
-        padded = tf.pad(values, [[0, 0], [0, 1]] + [[0, 0]] * (rank - 2))
-        return tf.gather(padded, places, batch_dims=1)
+        chosen = tf.where(
+            is_valid, tf.gather(values, places, batch_dims=1), tf.zeros([], values.dtype)
+        )
+        return tf.ensure_shape(chosen, [None, max_num_detections])
 
+    indices = take(ranked.indices)
+    chosen_boxes = tf.gather(boxes, indices, batch_dims=1)
     return Selection(
-        boxes=tf.ensure_shape(take(pair_boxes), [None, max_num_detections, 4]),
-        scores=tf.ensure_shape(take(ranked.scores), [None, max_num_detections]),
+        boxes=tf.where(is_valid[..., None], chosen_boxes, 0.0),
+        scores=take(ranked.scores),
         classes=take(ranked.classes),
-        indices=take(ranked.indices),
+        indices=indices,
         num_valid=num_valid,
     )

@@ -252,9 +252,19 @@ class RetinaNetHead(keras.layers.Layer):
 
         Args:
             input_shape: Shapes of the feature maps by level.
+
+        Raises:
+            ValueError: If levels that share convolutions have different numbers of channels.
         """
+        channels = {level: tuple(input_shape[level])[-1] for level in self._levels}
+        if self._config['share_level_convs'] and len(set(channels.values())) > 1:
+            raise ValueError(
+                'Levels with different numbers of channels cannot share convolutions. '
+                "Expected a decoder that makes them equal, such as 'fpn', or "
+                f'share_level_convs=False. Received: channels {channels}'
+            )
         for index, level in enumerate(self._levels):
-            shape = (*tuple(input_shape[level])[:-1], tuple(input_shape[level])[-1])
+            shape = tuple(input_shape[level])
             cls_shape = self._build_tower(self.cls_convs, self.cls_norms, index, shape)
             _build_once(self._at_level(self.classifier, index), cls_shape)
             box_shape = self._build_tower(self.box_convs, self.box_norms, index, shape)

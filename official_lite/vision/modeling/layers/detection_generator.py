@@ -37,8 +37,8 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
         pre_nms_score_threshold: What scores must exceed.
         nms_iou_threshold: Overlap that suppresses.
         max_num_detections: Number of detections per image.
-        nms_version: What an overlap equal to the threshold does: it suppresses in 'v2', and does
-            not in 'v1' and 'batched'.
+        nms_version: 'v2' and, if not soft, 'v1': an overlap equal to the threshold suppresses, and
+            boxes clipped to the image's first corner are no detections. 'batched': neither.
         use_cpu_nms: Whether suppression is placed on the CPU.
         soft_nms_sigma: Width of soft suppression ('v1' only), or None for none.
         tflite_post_processing_config: Options of the TFLite operation, kept for exports.
@@ -198,15 +198,15 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
                     soft_nms_sigma=config['soft_nms_sigma'],
                     **arguments,
                 )
-            is_v2 = config['nms_version'] == 'v2'
+            is_batched = config['nms_version'] == 'batched'
             return nms.select_per_class(
                 boxes,
                 scores,
                 pre_nms_top_k=None
                 if config['nms_version'] == 'batched'
                 else config['pre_nms_top_k'],
-                is_threshold_suppressed=is_v2,
-                drop_empty_boxes=is_v2,
+                is_threshold_suppressed=not is_batched,
+                drop_empty_boxes=not is_batched,
                 **arguments,
             )
 
