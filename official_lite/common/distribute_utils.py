@@ -161,12 +161,16 @@ def _make_mirrored_strategy(
         )
     devices = _list_devices(num_gpus)
     if not num_gpus:
-        print(f'Training on {", ".join(devices)} (runtime.num_gpus=0: all visible GPUs, or the CPU).')
+        print(
+            f'Training on {", ".join(devices)} (runtime.num_gpus=0: all visible GPUs, or the CPU).'
+        )
     operations = None if all_reduce_alg is None else reduction(num_packs=num_packs)
     return tf.distribute.MirroredStrategy(devices=devices, cross_device_ops=operations)
 
 
-def _make_multi_worker_strategy(all_reduce_alg: str | None, **kwargs: Any) -> tf.distribute.Strategy:
+def _make_multi_worker_strategy(
+    all_reduce_alg: str | None, **kwargs: Any
+) -> tf.distribute.Strategy:
     if all_reduce_alg not in _COLLECTIVES:
         raise StrategyError(
             'When used with `multi_worker_mirrored`, valid values for all_reduce_alg are nccl, ring',

@@ -298,9 +298,7 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         del model, output_dir
         return None
 
-    def compute_losses(
-        self, model: keras.Model, labels: Any, outputs: Any
-    ) -> dict[str, tf.Tensor]:
+    def compute_losses(self, model: keras.Model, labels: Any, outputs: Any) -> dict[str, tf.Tensor]:
         """The losses of one replica by name; `loss` is the one that training minimizes.
 
         This is `build_losses`, plus the loss given to `model.compile` if there is one. A task whose

@@ -52,9 +52,7 @@ class Report:
         return '\n'.join(lines)
 
 
-def load_pretrained(
-    model: keras.Model, path: str, *, modules: str | Sequence[str] = ALL
-) -> Report:
+def load_pretrained(model: keras.Model, path: str, *, modules: str | Sequence[str] = ALL) -> Report:
     """Sets variables of `model` from a checkpoint that this package wrote.
 
     Args:

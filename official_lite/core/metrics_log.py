@@ -55,11 +55,15 @@ class MetricsLog:
             return
         with tf.io.gfile.GFile(path) as file:
             lines = file.read().splitlines()
-        kept = [line for line in lines if (_step_of(line) or 0) <= step and _step_of(line) is not None]
+        kept = [
+            line for line in lines if (_step_of(line) or 0) <= step and _step_of(line) is not None
+        ]
         if len(kept) < len(lines):
             checkpoints.write_atomically(path, ''.join(line + '\n' for line in kept))
 
-    def in_step_summaries(self, step: tf.Variable, interval: int) -> contextlib.AbstractContextManager[Any]:
+    def in_step_summaries(
+        self, step: tf.Variable, interval: int
+    ) -> contextlib.AbstractContextManager[Any]:
         """A context in which `tf.summary` calls of a task's step are recorded, each `interval` steps."""
         stack = contextlib.ExitStack()
         if self._model_dir is not None and interval > 0:

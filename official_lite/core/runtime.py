@@ -141,7 +141,9 @@ def check(params: Any) -> None:
             'leave num_cores_per_replica at 1 and use_tpu_mp_strategy off',
         ),
         (
-            trainer.train_tf_while_loop and not trainer.train_tf_function and not runtime.run_eagerly,
+            trainer.train_tf_while_loop
+            and not trainer.train_tf_function
+            and not runtime.run_eagerly,
             'trainer.train_tf_while_loop',
             'a loop inside a function needs train_tf_function',
             'switch it off too',

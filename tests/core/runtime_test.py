@@ -64,7 +64,10 @@ def test_d9_prepare_seeds_everything() -> None:
     ('settings', 'message'),
     [
         (
-            {'runtime__enable_xla': True, 'runtime__distribution_strategy': 'multi_worker_mirrored'},
+            {
+                'runtime__enable_xla': True,
+                'runtime__distribution_strategy': 'multi_worker_mirrored',
+            },
             r'runtime.enable_xla: gradients cannot be summed over workers',
         ),
         ({'runtime__enable_xla': True, 'runtime__run_eagerly': True}, 'XLA compiles functions'),
@@ -99,7 +102,7 @@ def test_what_cannot_work_on_two_replicas_is_refused() -> None:
     config = tiny_task.make_config(task__train_data__global_batch_size=7)
     with pytest.raises(
         runtime.RuntimeSetupError,
-        match='train_data.global_batch_size: 2 replicas cannot share 7 examples equally; expected a '
+        match=r'train_data.global_batch_size: 2 replicas cannot share 7 examples equally; expected a '
         'multiple of 2',
     ):
         runtime.check_strategy(config, strategy)
