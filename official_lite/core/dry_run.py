@@ -11,13 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from official_lite.core import base_task, checkpoints, runtime, train_lib
+from official_lite.core import base_task, checkpoints, data_errors, runtime, train_lib
 
 # Operations of convolutional and dense layers, whose work is the product of their output's size and the kernel's.
 _MATMULS = ('MatMul', 'BatchMatMul', 'BatchMatMulV2')
 _CONVOLUTIONS = ('Conv2D', 'Conv3D', 'DepthwiseConv2dNative')
 
 
+@data_errors.clear_errors()
 def dry_run(strategy: tf.distribute.Strategy, task: base_task.Task, params: Any) -> str:
     """Trains one step on one batch.
 

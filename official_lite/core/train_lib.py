@@ -21,6 +21,7 @@ from official_lite.core import (
     base_trainer,
     best_checkpoint,
     checkpoints,
+    data_errors,
     epochs,
     initialization,
     interruption,
@@ -110,7 +111,8 @@ def run_experiment(
             use_async=enable_async_checkpointing,
         )
         try:
-            return runner.run()
+            with data_errors.clear_errors():
+                return runner.run()
         finally:
             runner.close()
 

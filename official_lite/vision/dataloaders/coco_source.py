@@ -12,7 +12,7 @@ from PIL import Image
 
 from official_lite import errors
 from official_lite.core.data_info import DataInfo
-from official_lite.vision.dataloaders import coco_annotations, data_errors, table_source
+from official_lite.vision.dataloaders import coco_annotations, notices, table_source
 
 __all__ = ['build_coco_source', 'forget']
 
@@ -145,8 +145,8 @@ def _leave_out_bad_images(
 ) -> table_source.TableSource:
     bad = dict.fromkeys(missing, 'the image is missing')
     present = np.setdiff1d(np.arange(len(paths)), missing)
-    bad |= dict(data_errors.find_bad_images(source, present.tolist()))
-    data_errors.report_skipped([f'{paths[i]}: {text}' for i, text in sorted(bad.items())])
+    bad |= dict(source.find_bad_images(present.tolist()))
+    notices.report_skipped([f'{paths[i]}: {text}' for i, text in sorted(bad.items())])
     if not bad:
         return source
     kept = np.setdiff1d(np.arange(len(paths)), np.array(list(bad), np.int64))

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from official_lite import errors
-from official_lite.vision.dataloaders import data_cache
+from official_lite.vision.dataloaders import data_cache, notices
 
 __all__ = ['DEFAULT_NUM_SCENES', 'DIGIT_NAMES', 'SCENE_SIZE_PX', 'Scenes', 'load_scenes']
 
@@ -287,17 +287,12 @@ def _collect(parts: Iterator[list[_Scene]], split: str, num_scenes: int) -> list
     for part in parts:
         scenes.extend(part)
         if is_terminal:
-            _report(f'\rcomposing {split} scenes of digits: {len(scenes)} of {num_scenes}')
+            notices.write(f'\rcomposing {split} scenes of digits: {len(scenes)} of {num_scenes}')
     if is_terminal:
-        _report('\n')
+        notices.write('\n')
     else:
-        _report(f'composed {num_scenes} {split} scenes of digits (kept in the cache)\n')
+        notices.write(f'composed {num_scenes} {split} scenes of digits (kept in the cache)\n')
     return scenes
-
-
-def _report(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _compose_range(split: str, start: int, stop: int) -> list[_Scene]:

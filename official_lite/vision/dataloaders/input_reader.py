@@ -9,8 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import randomness
-from official_lite.vision.dataloaders import data_errors
+from official_lite.core import data_errors, randomness
 from official_lite.vision.dataloaders import parser as parser_lib
 from official_lite.vision.dataloaders import source as source_lib
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
+from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
 
-__all__ = ['IndexedSource', 'Order', 'Source', 'Tensors', 'decode_image', 'to_number']
+__all__ = [
+    'IndexedSource',
+    'Order',
+    'Source',
+    'Tensors',
+    'check_image',
+    'decode_image',
+    'to_number',
+]
 
 Tensors = dict[str, tf.Tensor]
 
@@ -19,6 +29,7 @@ Tensors = dict[str, tf.Tensor]
 _ENDLESS = 1 << 62
 # Hashes are below what a float64, and so JSON, holds exactly.
 _NUM_HASH_BUCKETS = 1 << 53
+_NUM_CHECKING_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +120,33 @@ class Source(abc.ABC):
     def read_image(self, index: int) -> bytes:
         """The encoded image of one example, read eagerly."""
 
+    def find_bad_images(self, indices: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """(index, reason) of those examples whose image cannot be read, in order."""
+        with ThreadPoolExecutor(_NUM_CHECKING_THREADS) as pool:
+            reasons = pool.map(lambda index: (index, self._check(index)), indices)
+            yield from ((index, reason) for index, reason in reasons if reason)
+
+    def _check(self, index: int) -> str:
+        """Why an image cannot be read; '' if it can."""
+        try:
+            return check_image(self.read_image(index))
+        except errors.DataError as error:
+            return error.message
+        except tf.errors.DataLossError:
+            return 'the record is corrupt: its checksum is wrong'
+        except (tf.errors.OpError, OSError) as error:
+            return getattr(error, 'message', str(error))
+
+    def find_error(self) -> errors.DataError | None:
+        """The error of the first example whose image cannot be read; None if all can."""
+        for index, reason in self.find_bad_images(range(self.info.num_examples)):
+            return errors.DataError(
+                reason,
+                where=self.describe(index),
+                hint='mend or remove it, or set skip_corrupt=true to leave such examples out',
+            )
+        return None
+
 
 class IndexedSource(Source):
     """A source whose examples can be read in any order: the shuffle is perfect, the seek free."""
@@ -129,6 +167,18 @@ def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image
+
+
+def check_image(image_bytes: bytes) -> str:
+    """Why an image cannot be decoded; '' if it can."""
+    if not image_bytes:
+        return 'the image is empty (0 bytes)'
+    try:
+        decode_image(tf.constant(image_bytes))
+    except tf.errors.OpError as error:
+        detail = error.message.split(' [Op:')[0].split('}} ')[-1]
+        return f'the image cannot be decoded ({len(image_bytes)} bytes: {detail})'
+    return ''
 
 
 def to_number(source_id: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
 from official_lite.vision.dataloaders import (
-    data_errors,
+    notices,
     table_source,
     tf_example_decoder,
     tf_example_label_map_decoder,
@@ -269,11 +269,11 @@ def _leave_out_bad_images(
     usable: np.ndarray,
     decoder: tf_example_decoder.TfExampleDecoder,
 ) -> TfrecordSource:
-    bad = dict(data_errors.find_bad_images(source, range(len(usable))))
+    bad = dict(source.find_bad_images(range(len(usable))))
     lines = [f'{table.describe(r)}: {text}' for r, text in sorted(table.problems.items())]
     lines += [f'{table.paths[n]}: {text}' for n, text in table.file_problems.items()]
     lines += [f'{source.describe(index)}: {text}' for index, text in bad.items()]
-    data_errors.report_skipped(lines)
+    notices.report_skipped(lines)
     problems = {**table.problems, **{int(usable[index]): text for index, text in bad.items()}}
     kept = np.delete(usable, list(bad))
     return TfrecordSource(dataclasses.replace(table, problems=problems), kept, decoder)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from official_lite.core import task_factory
+from official_lite.core import data_errors, task_factory
 from official_lite.vision.evaluation import coco_evaluator
 
 _TOLERANCE = 1e-9  # pycocotools' precision of a perfect detector is 1 - 2^-52
@@ -60,6 +60,7 @@ class SelfCheck:
         return '\n'.join(lines)
 
 
+@data_errors.clear_errors()
 def check_evaluation(params: Any, max_num_batches: int | None = None) -> SelfCheck:
     """Evaluates an experiment's validation data against itself.
 

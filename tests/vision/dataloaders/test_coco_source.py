@@ -11,12 +11,11 @@ import pytest
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import data_info
+from official_lite.core import data_errors, data_info
 from official_lite.vision.dataloaders import (
     coco_annotations,
     coco_source,
     coco_writer,
-    data_errors,
     embedded_scenes,
     embedded_source,
     tfrecord_source,

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.core import data_errors
 from official_lite.vision.dataloaders import (
-    data_errors,
     input_reader,
     retinanet_input,
     table_source,
