@@ -38,7 +38,7 @@ class Event:
     """
 
     interval: int
-    run: Callable[[int], None]
+    run: Callable[[int], object]
 
     def next_step(self, step: int, last_step: int) -> int:
         """The first step after `step` at which it is due."""
@@ -375,14 +375,15 @@ class Trainer:
     @contextlib.contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """A context in which the model has the moving averages of its weights, if these are kept."""
-        if not actions.has_averages(self._optimizer):
+        optimizer: Any = self._optimizer
+        if not actions.has_averages(optimizer):
             yield
             return
-        self._optimizer.swap_weights()
+        optimizer.swap_weights()
         try:
             yield
         finally:
-            self._optimizer.swap_weights()
+            optimizer.swap_weights()
 
     def synchronize_statistics(self) -> None:
         """Averages BatchNorm's statistics over the replicas; called by all workers together."""

@@ -97,9 +97,9 @@ def test_order_of_building_does_not_matter(tmp_path: pathlib.Path) -> None:
 
     first, second = build(['a', 'b']), build(['b', 'a'])
     variables = checkpoints.variable_keys.variable_keys
-    prefix = checkpoints.FlatCheckpoint(
-        {k: v.value for k, v in variables(first).items()}
-    ).write(str(tmp_path / 'c'))
+    prefix = checkpoints.FlatCheckpoint({k: v.value for k, v in variables(first).items()}).write(
+        str(tmp_path / 'c')
+    )
     checkpoints.FlatCheckpoint({k: v.value for k, v in variables(second).items()}).read(prefix)
     for name in 'ab':
         np.testing.assert_array_equal(first[name].kernel, second[name].kernel)

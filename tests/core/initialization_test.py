@@ -118,7 +118,9 @@ def test_d20_nothing_matched_is_an_error(tmp_path: pathlib.Path) -> None:
 
 
 def test_other_shapes_are_an_error_that_names_them(source: tuple[Model, str]) -> None:
-    with pytest.raises(errors.CheckpointError, match=r'head/classifier/bias is \(3,\) there and') as e:
+    with pytest.raises(
+        errors.CheckpointError, match=r'head/classifier/bias is \(3,\) there and'
+    ) as e:
         initialization.load_pretrained(Model(num_outputs=7), source[1])
     assert 'init_checkpoint_modules' in str(e.value)
 

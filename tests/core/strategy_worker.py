@@ -28,7 +28,9 @@ NUM_STEPS = 5
 def make_strategy(name: str) -> tf.distribute.Strategy:
     if name == 'mirrored':
         cpu = tf.config.list_physical_devices('CPU')[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
         return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
     return distribute_utils.get_distribution_strategy(name)
 
@@ -115,7 +117,9 @@ def read_seeds(strategy: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(strategy, tiny_task.TinyTask, task__dropout=0.5)
         state = next(
-            v for v in checkpoints.model_variables(trainer.model).values() if replicas.is_seed_state(v)
+            v
+            for v in checkpoints.model_variables(trainer.model).values()
+            if replicas.is_seed_state(v)
         )
         with strategy.scope():
             trainer.train(2)

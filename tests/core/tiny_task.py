@@ -134,7 +134,9 @@ class TinyTask(base_task.Task):
     def aggregate_logs(self, state: Any = None, step_outputs: Any = None) -> Any:
         return [*(state or []), *(np.asarray(v) for v in step_outputs['first_feature'])]
 
-    def reduce_aggregated_logs(self, aggregated_logs: Any, global_step: Any = None) -> dict[str, Any]:
+    def reduce_aggregated_logs(
+        self, aggregated_logs: Any, global_step: Any = None
+    ) -> dict[str, Any]:
         values = np.concatenate(aggregated_logs)
         return {'num_seen': float(values.size), 'sum_seen': float(values.sum())}
 

@@ -151,7 +151,9 @@ def test_training_without_a_length_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def test_d13_eval_without_a_checkpoint_is_an_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.CheckpointError, match='there is no checkpoint to evaluate') as caught:
+    with pytest.raises(
+        errors.CheckpointError, match='there is no checkpoint to evaluate'
+    ) as caught:
         run('eval', tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert not (tmp_path / 'metrics.jsonl').exists()
@@ -417,7 +419,9 @@ def test_b30_moving_averages_are_evaluated_and_exported_without_bias(
 
 def test_d9_training_can_end_early(tmp_path: pathlib.Path) -> None:
     stop = actions.EarlyStopping('num_seen', patience=1)
-    _, logs = run('train_and_eval', tmp_path, run_kwargs={'eval_actions': [stop]}, trainer__train_steps=100)
+    _, logs = run(
+        'train_and_eval', tmp_path, run_kwargs={'eval_actions': [stop]}, trainer__train_steps=100
+    )
     assert saved_steps(tmp_path) == [3, 6]
     assert 'validation_loss' in logs
 
