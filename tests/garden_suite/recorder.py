@@ -58,6 +58,13 @@ def pytest_configure(config: pytest.Config) -> None:
         module.__path__.append(str(ROOT / 'support' / package.replace('.', '/')))
 
 
+@pytest.fixture(autouse=True)
+def _restart_layer_names() -> None:
+    """Numbers automatic layer names from the start, as `tf.test.TestCase` does for Keras 2."""
+    if 'keras' in sys.modules:
+        sys.modules['keras'].backend.clear_session()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         _write(kind='collected', id=item.nodeid)
