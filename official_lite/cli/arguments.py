@@ -10,13 +10,10 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from official_lite import errors
+from official_lite.cli import reporting
 from official_lite.common import flags as common_flags
 
-__all__ = ['Help', 'parse_flags']
-
-
-class Help(Exception):
-    """Somebody asked for help; the text is the message."""
+__all__ = ['parse_flags']
 
 
 def parse_flags(
@@ -34,6 +31,7 @@ def parse_flags(
         num_positional: How many arguments without a flag the command takes at most.
 
     Raises:
+        Help: If --help is among the arguments.
         UsageError: If a flag is unknown or its value wrong, or if there is a stray argument.
     """
     values = flags.FlagValues()
@@ -47,7 +45,7 @@ def parse_flags(
         flag_values=values,
     )
     if {'-h', '-help', '--help'} & set(argv[1:]):
-        raise Help(_format_help(argv[0], description, values))
+        raise reporting.Help(_format_help(argv[0], description, values))
     try:
         rest = list(values(list(argv)))[1:]
     except flags.UnrecognizedFlagError as error:

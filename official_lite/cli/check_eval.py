@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from official_lite.cli import arguments, reporting
 from official_lite.common import flags as common_flags
@@ -17,17 +16,14 @@ _DESCRIPTION = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Checks the evaluation of an experiment; returns the exit code."""
-    return reporting.run_command(_run, argv)
+@reporting.command
+def main(argv: list[str]) -> int:
+    """Checks the evaluation of an experiment.
 
-
-def _run(argv: list[str]) -> int:
-    try:
-        values, _ = arguments.parse_flags(argv, common_flags.define_config_flags, _DESCRIPTION)
-    except arguments.Help as text:
-        print(text)
-        return 0
+    Args:
+        argv: Program name and flags.
+    """
+    values, _ = arguments.parse_flags(argv, common_flags.define_config_flags, _DESCRIPTION)
     config = parsing.parse_experiment(values).config
     run_checks.check_runnable(config, 'eval')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -23,17 +23,14 @@ _DESCRIPTION = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a config; returns the exit code."""
-    return reporting.run_command(_run, argv)
+@reporting.command
+def main(argv: list[str]) -> None:
+    """Prints a config.
 
-
-def _run(argv: list[str]) -> None:
-    try:
-        values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=1)
-    except arguments.Help as text:
-        print(text)
-        return
+    Args:
+        argv: Program name, experiment and flags.
+    """
+    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=1)
     if rest and values.experiment and rest[0] != values.experiment:
         raise errors.UsageError('the experiment is named twice', where='--experiment')
     if rest:

@@ -12,18 +12,15 @@ from official_lite.core import exp_factory, plugins
 __all__ = ['main', 'print_experiments']
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Lists all experiments; returns the exit code."""
-    return reporting.run_command(_run, argv)
+@reporting.command
+def main(argv: list[str]) -> None:
+    """Lists all experiments.
 
-
-def _run(argv: list[str]) -> None:
-    try:
-        values, _ = arguments.parse_flags(argv, _define, 'Lists all experiments.')
-    except arguments.Help as text:
-        print(text)
-        return
-    print_experiments(getattr(values, 'import') or [])
+    Args:
+        argv: Program name and flags.
+    """
+    values, _ = arguments.parse_flags(argv, _define, 'Lists all experiments.')
+    print_experiments(getattr(values, 'import'))
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -32,9 +29,9 @@ def _define(values: flags.FlagValues) -> None:
     )
 
 
-def print_experiments(imports: Sequence[str] = ()) -> None:
+def print_experiments(imports: Sequence[str] | None = None) -> None:
     """Prints the name of each experiment and what it is."""
-    plugins.import_modules(imports)
+    plugins.import_modules(imports or [])
     names = exp_factory.list_experiments()
     width = max(map(len, names), default=0)
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
@@ -9,36 +10,48 @@ from collections.abc import Callable, Sequence
 
 from official_lite import errors
 
-__all__ = ['TRACEBACK_VARIABLE', 'run_command']
+__all__ = ['TRACEBACK_VARIABLE', 'Help', 'command']
 
 TRACEBACK_VARIABLE = 'OFFICIAL_LITE_TRACEBACK'
 _INTERRUPTED = 130
 
 
-def run_command(command: Callable[[list[str]], int | None], argv: Sequence[str] | None) -> int:
-    """Runs a command and returns its exit code.
+class Help(Exception):
+    """Somebody asked for help; the text is the message."""
 
-    Errors of ours are printed as `error: <text>`; with OFFICIAL_LITE_TRACEBACK=1 or --verbosity=1
-    their traceback comes first. Other exceptions are bugs and keep their traceback.
+
+def command(run: Callable[[list[str]], int | None]) -> Callable[..., int]:
+    """Makes a function of program name and arguments the entry point of a command.
+
+    The result takes them too, or those of this process, and returns the exit code. Errors of ours
+    are printed as `error: <text>`; with OFFICIAL_LITE_TRACEBACK=1 or --verbosity=1 their traceback
+    comes first. Other exceptions are bugs and keep their traceback.
 
     Args:
-        command: Gets the program's name and its arguments, and may return an exit code.
-        argv: Those. None means those of this process.
+        run: Gets the program's name and its arguments, and may return an exit code.
     """
-    argv = list(sys.argv if argv is None else argv)
-    try:
-        return command(argv) or 0
-    except errors.OfficialLiteError as error:
-        if _wants_traceback(argv):
-            traceback.print_exc()
-        print(f'error: {error}', file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:  # the reader of `... | head` has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+    @functools.wraps(run)
+    def main(argv: Sequence[str] | None = None) -> int:
+        arguments = list(sys.argv if argv is None else argv)
+        try:
+            return run(arguments) or 0
+        except Help as text:
+            print(text)
+            return 0
+        except errors.OfficialLiteError as error:
+            if _wants_traceback(arguments):
+                traceback.print_exc()
+            print(f'error: {error}', file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print('interrupted', file=sys.stderr)
+            return _INTERRUPTED
+        except BrokenPipeError:  # the reader of `... | head` has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    return main
 
 
 def _wants_traceback(argv: Sequence[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from official_lite import errors
@@ -17,68 +16,39 @@ __all__ = ['main']
 _DESCRIPTION = 'Trains or evaluates an experiment.'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what the command line says; returns the exit code.
+@reporting.command
+def main(argv: list[str]) -> None:
+    """Does what the command line says.
 
     Args:
-        argv: Program name and flags. None means those of this process.
+        argv: Program name and flags.
     """
-    return reporting.run_command(_run, argv)
-
-
-def _run(argv: list[str]) -> None:
-    try:
-        values, _ = arguments.parse_flags(argv, flags.define_flags, _DESCRIPTION)
-    except arguments.Help as text:
-        print(text)
-        return
+    values, _ = arguments.parse_flags(argv, flags.define_flags, _DESCRIPTION)
     if values.list_experiments:
-        experiments.print_experiments(getattr(values, 'import') or [])
-        return
+        return experiments.print_experiments(getattr(values, 'import'))
     parsed = parsing.parse_experiment(values)
     if values.print_config != 'false':
         with_sources = values.print_config == 'sources'
-        print(config_command.format_config(parsed, with_sources=with_sources), end='')
-    elif values.dry_run:
-        _dry_run(parsed)
-    else:
-        _run_experiment(parsed, values)
-
-
-def _run_experiment(parsed: parsing.ParsedExperiment, values: Any) -> None:
-    mode, model_dir = _require(values, 'mode'), _require(values, 'model_dir')
+        return print(config_command.format_config(parsed, with_sources=with_sources), end='')
+    mode = 'train' if values.dry_run else _require(values, 'mode')
+    model_dir = None if values.dry_run else _require(values, 'model_dir')
     run_checks.check_runnable(parsed.config, mode)
-    run_files.check_experiment(model_dir, parsed.experiment)
-    strategy, task = _set_up(parsed, model_dir)
-    from official_lite.core import train_lib
+    if model_dir is not None:
+        run_files.check_experiment(model_dir, parsed.experiment)
 
-    train_lib.run_experiment(
-        strategy,
-        task,
-        mode,
-        parsed.config,
-        model_dir,
-        enable_async_checkpointing=values.enable_async_checkpointing,
-    )
-
-
-def _dry_run(parsed: parsing.ParsedExperiment) -> None:
-    run_checks.check_runnable(parsed.config, 'train')
-    strategy, task = _set_up(parsed, None)
-    from official_lite.core import dry_run, train_lib
-
-    train_lib.resolve(parsed.config, type(task))
-    print(dry_run.dry_run(strategy, task, parsed.config))
-
-
-def _set_up(parsed: parsing.ParsedExperiment, model_dir: str | None) -> tuple[Any, Any]:
-    """Loads TensorFlow, and returns the strategy and the task."""
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    from official_lite.core import runtime, task_factory
+    from official_lite.core import dry_run, runtime, task_factory, train_lib  # loads TensorFlow
 
     strategy = runtime.set_up(parsed.config)
     with strategy.scope():
-        return strategy, task_factory.get_task(parsed.config.task, logging_dir=model_dir)
+        task = task_factory.get_task(parsed.config.task, logging_dir=model_dir)
+    if model_dir is None:
+        train_lib.resolve(parsed.config, type(task))
+        return print(dry_run.dry_run(strategy, task, parsed.config))
+    use_async = values.enable_async_checkpointing
+    train_lib.run_experiment(
+        strategy, task, mode, parsed.config, model_dir, enable_async_checkpointing=use_async
+    )
 
 
 def _require(values: Any, name: str) -> str:

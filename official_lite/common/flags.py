@@ -21,6 +21,8 @@ REFUSED: Mapping[str, str] = {
     'tfhub_handle': 'nothing is published to TensorFlow Hub: export the best checkpoint yourself',
     'tflex_output_uri': 'there is no TFleX here: export the best checkpoint yourself',
     'params_overrides': 'use --params_override',
+    'alsologtostderr': 'messages go to standard error as it is',
+    'logtostderr': 'messages go to standard error as it is',
     'experiment_type': 'use --experiment',
 }
 
@@ -30,7 +32,11 @@ MODES = (*cfg.MODES, 'train_and_validate')
 
 
 class _RefusedFlag(flags.Flag):
-    """A flag that only says what to use instead of it."""
+    """A flag that only says what to use instead of it, given with a value or without one."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        help_text = f'Refused: {instead}.'
+        super().__init__(flags.ArgumentParser(), None, name, None, help_text, boolean=True)
 
     def parse(self, argument: str) -> None:
         """Refuses the flag."""
@@ -48,7 +54,7 @@ class _OptionalValueFlag(flags.Flag):
 
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines all flags; none of them is required. A flag that exists already is left alone.
+    """Defines all flags; none of them is required.
 
     Args:
         flag_values: Where to define them.
@@ -80,8 +86,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     for name, instead in REFUSED.items():
         if name not in flag_values:
-            refused = _RefusedFlag(flags.ArgumentParser(), None, name, None, f'Refused: {instead}.')
-            flags.DEFINE_flag(refused, flag_values)
+            flags.DEFINE_flag(_RefusedFlag(name, instead), flag_values)
 
 
 def define_config_flags(flag_values: flags.FlagValues) -> None:

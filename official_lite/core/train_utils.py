@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -131,20 +130,3 @@ def _variable_name(variable: Any) -> str:
 
 def _count(variables: Iterable[Any]) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
-
-
-def write_model_params(model: Any, output_path: str) -> None:
-    """Writes name and shape of every variable of a model, one per line, and their total size.
-
-    Args:
-        model: A `tf.Module`, Keras model or layer, or anything with `variables`.
-        output_path: The text file to write.
-    """
-    lines, total = [], 0
-    for variable in model.variables:
-        name = variable.path if hasattr(variable, 'path') else variable.name
-        shape = [int(size) for size in variable.shape]
-        lines.append(f'{name.removesuffix(":0")}:0 {shape}')
-        total += math.prod(shape)
-    text = '\n'.join([*lines, '', f'Total params: {total}'])
-    yaml_files.write_text(output_path, f'{text}\n')

@@ -117,6 +117,7 @@ def test_flags_of_model_garden_without_a_meaning_are_refused(
     code, _, err = run(capsys, CUSTOM, f'--{name}=x')
     assert code == 2
     assert err == f'error: --{name} means nothing here; {flags.REFUSED[name]}\n'
+    assert run(capsys, CUSTOM, f'--{name}')[2] == err
 
 
 def test_a_folder_of_another_experiment_is_refused_before_anything_starts(
@@ -205,7 +206,7 @@ class TestReporting:
         def fail(argv: list[str]) -> None:
             raise error
 
-        assert reporting.run_command(fail, ['x']) == code
+        assert reporting.command(fail)(['x']) == code
         assert capsys.readouterr().err == 'error: oh\n'
 
     def test_the_traceback_on_request(
@@ -214,10 +215,10 @@ class TestReporting:
         def fail(argv: list[str]) -> None:
             raise errors.UsageError('oh')
 
-        reporting.run_command(fail, ['x', '--verbosity=1'])
+        reporting.command(fail)(['x', '--verbosity=1'])
         assert 'Traceback' in capsys.readouterr().err
         monkeypatch.setenv(reporting.TRACEBACK_VARIABLE, '1')
-        reporting.run_command(fail, ['x'])
+        reporting.command(fail)(['x'])
         assert capsys.readouterr().err.endswith('\nerror: oh\n')
 
     def test_a_bug_keeps_its_traceback(self) -> None:
@@ -225,13 +226,13 @@ class TestReporting:
             raise RuntimeError('a bug')
 
         with pytest.raises(RuntimeError, match='a bug'):
-            reporting.run_command(fail, ['x'])
+            reporting.command(fail)(['x'])
 
     def test_ctrl_c(self, capsys: pytest.CaptureFixture[str]) -> None:
         def interrupt(argv: list[str]) -> None:
             raise KeyboardInterrupt
 
-        assert reporting.run_command(interrupt, ['x']) == 130
+        assert reporting.command(interrupt)(['x']) == 130
         assert capsys.readouterr().err == 'interrupted\n'
 
 
