@@ -214,8 +214,10 @@ def read_text(path: str, source: Source | None = None) -> str:
         ConfigError: It is missing (also a FileNotFoundError) or cannot be read (also an OSError).
     """
     try:
-        with _open(path, 'r') as file:
-            return str(file.read())
+        if '://' in path:
+            return _read_remote(path)
+        with open(path, encoding='utf-8') as file:
+            return file.read()
     except FileNotFoundError as error:
         problem = errors.Problem(
             message=f'no such file: {path}', source=source, kinds=(FileNotFoundError,)
@@ -229,20 +231,30 @@ def read_text(path: str, source: Source | None = None) -> str:
         raise errors.make_error([problem]) from error
 
 
+def _read_remote(path: str) -> str:
+    import tensorflow as tf
+
+    try:
+        if not tf.io.gfile.exists(path):
+            raise FileNotFoundError(path)
+        with tf.io.gfile.GFile(path, 'r') as file:
+            return str(file.read())
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a local or remote file."""
-    with _open(os.fspath(path), 'w') as file:
+    with _open_to_write(os.fspath(path)) as file:
         file.write(text)
 
 
-def _open(path: str, mode: str) -> Any:
+def _open_to_write(path: str) -> Any:
     if '://' not in path:
-        return open(path, mode, encoding='utf-8')
+        return open(path, 'w', encoding='utf-8')
     import tensorflow as tf
 
-    if mode == 'r' and not tf.io.gfile.exists(path):
-        raise FileNotFoundError(path)
-    return tf.io.gfile.GFile(path, mode)
+    return tf.io.gfile.GFile(path, 'w')
 
 
 class _Dumper(yaml.SafeDumper):
