@@ -41,10 +41,16 @@ class PluginTask(retinanet.RetinaNetTask):
     extra: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
 
 
+@dataclasses.dataclass
+class RenamedTask(retinanet.RetinaNetTask):
+    """A task config that adds no fields: its keys do not tell it from its parent."""
+
+
 def register() -> None:
     """Adds the branch and the experiment; doing it again changes nothing."""
     backbones.Backbone.register_branch('plugin_net', PluginNet)
-    exp_factory.register_config_factory('plugin_experiment')(plugin_experiment)
+    for name, factory in FACTORIES.items():
+        exp_factory.register_config_factory(name)(factory)
 
 
 def plugin_experiment() -> cfg.ExperimentConfig:
@@ -61,3 +67,14 @@ def plugin_experiment() -> cfg.ExperimentConfig:
     config.task = PluginTask(**old)
     config.task.override(task, is_strict=False)
     return config
+
+
+def renamed_experiment() -> cfg.ExperimentConfig:
+    """The digits' detector with a task of another class."""
+    config = exp_factory.get_exp_config('retinanet_custom')
+    old = {f.name: getattr(config.task, f.name) for f in dataclasses.fields(config.task)}
+    config.task = RenamedTask(**old)
+    return config
+
+
+FACTORIES = {'plugin_experiment': plugin_experiment, 'renamed_experiment': renamed_experiment}

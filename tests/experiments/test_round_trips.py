@@ -47,10 +47,11 @@ CONVERSIONS: dict[str, Convert] = {
 def _plugin() -> Iterator[None]:
     plugin.register()
     yield
-    exp_factory._EXPERIMENTS.remove('plugin_experiment')
+    for name in plugin.FACTORIES:
+        exp_factory._EXPERIMENTS.remove(name)
 
 
-EXPERIMENTS = [*exp_factory.list_experiments(), 'plugin_experiment']
+EXPERIMENTS = [*exp_factory.list_experiments(), *plugin.FACTORIES]
 
 
 @pytest.mark.parametrize('conversion', CONVERSIONS)
