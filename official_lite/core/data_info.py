@@ -27,7 +27,7 @@ class DataInfo:
         num_corrupt: Records and images that cannot be read and are left out.
         num_dropped_boxes: Boxes without area inside their image, which are left out.
         max_boxes_per_image: Number of boxes of the image that has the most.
-        has_all_classes: Whether there are no other classes than `class_names`. False where only the
+        declares_classes: Whether there are no other classes than `class_names`. False where only the
             examples tell: then there may be larger labels that do not occur, and names may be
             made up (`class_7`).
     """
@@ -44,7 +44,6 @@ class DataInfo:
     num_dropped_boxes: int = 0
     max_boxes_per_image: int = 0
     declares_classes: bool = True
-    has_all_classes: bool = True
 
     @property
     def num_classes(self) -> int:

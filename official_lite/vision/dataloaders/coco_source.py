@@ -12,7 +12,7 @@ from PIL import Image
 
 from official_lite import errors
 from official_lite.core.data_info import DataInfo
-from official_lite.vision.dataloaders import coco_annotations, notices, table_source
+from official_lite.vision.dataloaders import coco_annotations, data_cache, notices, table_source
 
 __all__ = ['build_coco_source', 'forget']
 
@@ -145,7 +145,12 @@ def _leave_out_bad_images(
 ) -> table_source.TableSource:
     bad = dict.fromkeys(missing, 'the image is missing')
     present = np.setdiff1d(np.arange(len(paths)), missing)
-    bad |= dict(source.find_bad_images(present.tolist()))
+    stats = [os.stat(paths[i]) for i in present]
+    description = [[paths[i], s.st_size, s.st_mtime_ns] for i, s in zip(present, stats)]
+    bad |= data_cache.get_cached_reasons(
+        [annotations.fingerprint, description],
+        lambda: dict(source.find_bad_images(present.tolist())),
+    )
     notices.report_skipped([f'{paths[i]}: {text}' for i, text in sorted(bad.items())])
     if not bad:
         return source

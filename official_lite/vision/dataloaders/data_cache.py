@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from official_lite import errors
 
-__all__ = ['get_cache_dir', 'open_atomically']
+__all__ = ['get_cache_dir', 'get_cached_reasons', 'open_atomically']
 
 _CACHE_VARIABLE = 'OFFICIAL_LITE_CACHE'
 
@@ -48,3 +51,20 @@ def open_atomically(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def get_cached_reasons(description: Any, find: Callable[[], dict[int, str]]) -> dict[int, str]:
+    """What is wrong with which example: found once for each description of a data set, then kept.
+
+    Args:
+        description: Whatever tells this data from other data, as JSON.
+        find: Reads the data and says what is wrong, by the example's number.
+    """
+    digest = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:32]
+    path = get_cache_dir() / 'checked' / f'{digest}.json'
+    with contextlib.suppress(OSError, ValueError):
+        return {int(index): reason for index, reason in json.loads(path.read_text()).items()}
+    reasons = find()
+    with open_atomically(path) as temporary:
+        temporary.write_text(json.dumps(reasons))
+    return reasons

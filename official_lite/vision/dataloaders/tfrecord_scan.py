@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -56,6 +57,10 @@ class TfrecordTable:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def get_description(self) -> list[Any]:
+        """What tells these files from others and from other versions of themselves."""
+        return [[path, *_get_version(path)] for path in self.paths]
 
     def describe(self, record: int) -> str:
         """File and position of a record."""
@@ -286,19 +291,20 @@ def _explain_parse_error(error: Exception) -> str:
 def _get_cache_path(
     paths: Sequence[str], is_compressed: bool, label_map: Mapping[str, int] | None
 ) -> Path:
-    stats = []
-    for path in paths:
-        try:
-            stat = tf.io.gfile.stat(path)
-        except tf.errors.OpError as error:
-            raise errors.DataError(
-                f'the file cannot be read ({error.message})', where=path
-            ) from error
-        absolute = path if '://' in path else str(Path(path).resolve())
-        stats.append([absolute, stat.length, stat.mtime_nsec])
+    stats = [[path, *_get_version(path)] for path in paths]
     description = json.dumps([_VERSION, stats, is_compressed, label_map])
     digest = hashlib.sha256(description.encode()).hexdigest()[:32]
     return data_cache.get_cache_dir() / 'tfrecord' / f'{digest}.npz'
+
+
+def _get_version(path: str) -> list[Any]:
+    """Full path, size and time of the last change."""
+    try:
+        stat = tf.io.gfile.stat(path)
+    except tf.errors.OpError as error:
+        raise errors.DataError(f'the file cannot be read ({error.message})', where=path) from error
+    full = path if '://' in path else str(Path(path).resolve())
+    return [full, stat.length, stat.mtime_nsec]
 
 
 _ARRAYS = ('file_numbers', 'offsets', 'lengths', 'num_boxes', 'labels')

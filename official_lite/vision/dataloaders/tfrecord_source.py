@@ -13,6 +13,7 @@ from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
 from official_lite.vision.dataloaders import (
+    data_cache,
     notices,
     table_source,
     tf_example_decoder,
@@ -64,7 +65,7 @@ class TfrecordSource(source_lib.Source):
         self._decoder = decoder
         self._is_compressed = is_compressed
         has_label_map = isinstance(decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap)
-        self._info = dataclasses.replace(_make_info(table, usable), declares_classes=has_label_map)
+        self._info = _make_info(table, usable, declares_classes=has_label_map)
         self._segments = _find_segments(table, usable)
 
     @property
@@ -269,7 +270,10 @@ def _leave_out_bad_images(
     usable: np.ndarray,
     decoder: tf_example_decoder.TfExampleDecoder,
 ) -> TfrecordSource:
-    bad = dict(source.find_bad_images(range(len(usable))))
+    bad = data_cache.get_cached_reasons(
+        [table.get_description(), usable.tolist()],
+        lambda: dict(source.find_bad_images(range(len(usable)))),
+    )
     lines = [f'{table.describe(r)}: {text}' for r, text in sorted(table.problems.items())]
     lines += [f'{table.paths[n]}: {text}' for n, text in table.file_problems.items()]
     lines += [f'{source.describe(index)}: {text}' for index, text in bad.items()]
@@ -279,7 +283,9 @@ def _leave_out_bad_images(
     return TfrecordSource(dataclasses.replace(table, problems=problems), kept, decoder)
 
 
-def _make_info(table: tfrecord_scan.TfrecordTable, usable: np.ndarray) -> DataInfo:
+def _make_info(
+    table: tfrecord_scan.TfrecordTable, usable: np.ndarray, *, declares_classes: bool
+) -> DataInfo:
     # Labels of records without problems; those with a bad image only are in the table too.
     records = np.repeat(np.arange(len(table)), table.num_boxes)
     labels = table.labels[np.isin(records, usable)]
@@ -301,7 +307,7 @@ def _make_info(table: tfrecord_scan.TfrecordTable, usable: np.ndarray) -> DataIn
         origin=','.join(table.paths) if len(table.paths) <= 2 else f'{table.paths[0]},...',
         num_corrupt=len(table.problems) + len(table.file_problems),
         max_boxes_per_image=int(table.num_boxes[usable].max(initial=0)),
-        has_all_classes=False,
+        declares_classes=declares_classes,
     )
 
 

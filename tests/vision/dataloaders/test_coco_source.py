@@ -72,7 +72,7 @@ def test_category_ids_with_gaps_become_contiguous_labels(tmp_path: pathlib.Path)
     assert info.class_names == ('cat', 'dog', 'dog')  # names need not differ
     assert (info.num_examples, info.num_boxes, info.max_label) == (3, 3, 3)
     assert info.boxes_per_class == (1, 1, 1)
-    assert info.has_all_classes
+    assert info.declares_classes
     records = data_makers.read_records(source)
     assert list(records) == [5, 4, 9]
     np.testing.assert_array_equal(records[5]['groundtruth_classes'], [3, 2])

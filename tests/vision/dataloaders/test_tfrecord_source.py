@@ -91,7 +91,7 @@ def test_info_is_counted_from_the_records(table: table_source.TableSource, tmp_p
     assert info.max_label == table.info.max_label
     assert info.class_names == table.info.class_names[: info.max_label]
     assert info.category_ids == tuple(range(1, info.max_label + 1))
-    assert not info.has_all_classes
+    assert not info.declares_classes
 
 
 def test_the_second_scan_reads_the_cache(
