@@ -186,6 +186,26 @@ class TimeLimit:
             raise StopTraining(f'the time limit of {self._max_secs:g} s is reached')
 
 
+def make_train_actions(params: Any) -> list[Action]:
+    """The actions on the logs of training that the config asks for."""
+    max_secs = params.trainer.max_train_secs
+    return [] if max_secs is None else [TimeLimit(max_secs)]
+
+
+def make_eval_actions(params: Any) -> list[Action]:
+    """The actions on the logs of evaluations that the config asks for."""
+    trainer = params.trainer
+    if trainer.early_stopping_patience is None:
+        return []
+    return [
+        EarlyStopping(
+            trainer.best_checkpoint_eval_metric,
+            trainer.early_stopping_patience,
+            trainer.best_checkpoint_metric_comp,
+        )
+    ]
+
+
 def has_averages(optimizer: Any) -> bool:
     """Whether `optimizer` keeps moving averages of the weights."""
     return hasattr(optimizer, 'swap_weights')

@@ -274,6 +274,10 @@ class TrainerConfig(hyperparams.Config):
         validation_interval_epochs: Passes between two evaluations. None: `validation_interval`.
         checkpoint_interval_epochs: Passes between two checkpoints. None: `checkpoint_interval`.
         summary_interval_epochs: Passes between two summaries. None: `summary_interval`.
+        early_stopping_patience: Evaluations in a row without a better
+            `best_checkpoint_eval_metric` after which training ends. None means never.
+        max_train_secs: Seconds after which this process ends training, with a checkpoint and a
+            last evaluation; the same command goes on. None means no limit.
     """
 
     optimizer_config: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
@@ -303,6 +307,8 @@ class TrainerConfig(hyperparams.Config):
     validation_interval_epochs: Optional[float] = None
     checkpoint_interval_epochs: Optional[float] = None
     summary_interval_epochs: Optional[float] = None
+    early_stopping_patience: Optional[int] = None
+    max_train_secs: Optional[float] = None
 
     _epoch_fields: ClassVar[dict[str, str]] = {
         'train_steps': 'train_epochs',
@@ -330,6 +336,10 @@ class TrainerConfig(hyperparams.Config):
             report('continuous_eval_timeout', expected='0 or more seconds, or null')
         if not self.loss_upper_bound > 0:
             report('loss_upper_bound', expected='more than 0')
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            report('early_stopping_patience', expected='1 or more, or null')
+        if self.max_train_secs is not None and not self.max_train_secs > 0:
+            report('max_train_secs', expected='more than 0, or null')
         epoch_fields.check_epoch_fields(self, report)
         self._check_together(report)
 
@@ -343,6 +353,11 @@ class TrainerConfig(hyperparams.Config):
                 'train_tf_function',
                 expected='true, because train_tf_while_loop is on',
                 hint='set train_tf_while_loop=false too',
+            )
+        if self.early_stopping_patience and not self.best_checkpoint_eval_metric:
+            report(
+                'best_checkpoint_eval_metric',
+                expected='a metric, because early_stopping_patience is set',
             )
         if self.best_checkpoint_export_subdir and not self.best_checkpoint_eval_metric:
             report(

@@ -128,6 +128,11 @@ def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     return any(text == b'1' for text in _all_gather_bytes(strategy, b'1' if flag else b'0'))
 
 
+def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
+    """Returns when all workers have called it, e.g. when the chief's files are there."""
+    any_worker(strategy, False)
+
+
 def _own_device(strategy: tf.distribute.Strategy) -> contextlib.AbstractContextManager[Any]:
     """The device of a worker's only replica: sums over workers refuse tensors that are on none."""
     devices = strategy.extended.worker_devices

@@ -201,7 +201,7 @@ class ExperimentRunner:
             batch_size=_batch_size(params),
             is_enabled=self._is_chief,
         )
-        self._train_actions = list(train_actions)
+        self._train_actions = [*train_actions, *actions.make_train_actions(params)]
         self._eval_actions = [*eval_actions, *self._make_eval_actions()]
         self._logs: Logs = {}
         self._evaluated_step: int | None = None
@@ -218,6 +218,7 @@ class ExperimentRunner:
             if self._evaluated_step != self._step:
                 self._evaluate(self._step)
             self._save_visualization()
+        replicas.wait_for_workers(self._strategy)
         return self._trainer.model, self._logs
 
     def close(self) -> None:
@@ -301,17 +302,20 @@ class ExperimentRunner:
         return recover
 
     def _make_eval_actions(self) -> list[actions.Action]:
-        if not (self._is_training and actions.has_averages(self._trainer.optimizer)):
+        if not self._is_training:
             return []
-        return [
-            actions.EMACheckpointing(
-                self._model_dir,
-                self._trainer.optimizer,
-                self._trainer.export_checkpoint,
-                self._params.trainer.max_to_keep,
-                is_chief=self._is_chief,
+        made: list[actions.Action] = []
+        if actions.has_averages(self._trainer.optimizer):
+            made.append(
+                actions.EMACheckpointing(
+                    self._model_dir,
+                    self._trainer.optimizer,
+                    self._trainer.export_checkpoint,
+                    self._params.trainer.max_to_keep,
+                    is_chief=self._is_chief,
+                )
             )
-        ]
+        return [*made, *actions.make_eval_actions(self._params)]
 
     def _stop(self, signal_number: int | None) -> None:
         """Saves and ends the run. `signal_number` is None when the signal came to another worker."""
@@ -397,6 +401,8 @@ class ExperimentRunner:
             )
 
     def _restore_weights(self) -> str | None:
+        self._manager.wait()
+        replicas.wait_for_workers(self._strategy)
         path = self._manager.latest
         if path:
             self._trainer.restore_weights(path)

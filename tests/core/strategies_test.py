@@ -111,6 +111,17 @@ def test_d12_evaluation_sees_every_example_once(results: dict[str, Any], strateg
     assert several['validation_loss'] == pytest.approx(single['validation_loss'], rel=1e-5)
 
 
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_a_run_that_is_resumed_equals_one_device(results: dict[str, Any], strategy: str) -> None:
+    single, several = results['one_device']['runs'], results[strategy]['runs']
+    for part in ('first', 'second'):
+        for key, value in single[part]['weights'].items():
+            np.testing.assert_allclose(value, several[part]['weights'][key], atol=1e-5)
+        for key, value in single[part]['logs'].items():
+            assert several[part]['logs'][key] == pytest.approx(value, rel=1e-4), key
+    assert several['files'] == single['files']
+
+
 def test_statistics_are_averaged_over_replicas(results: dict[str, Any]) -> None:
     before, after = (np.array(results['mirrored']['batch_norm'][k]) for k in ('before', 'after'))
     assert np.abs(before[0] - before[1]).max() > 1e-3

@@ -139,6 +139,18 @@ def evaluate(strategy: Any) -> dict[str, Any]:
         return {k: float(v) for k, v in trainer.evaluate().items()}
 
 
+def run_twice(strategy: Any, model_dir: str) -> dict[str, Any]:
+    """Trains three steps and evaluates; then the same command, for six steps."""
+    results = []
+    for steps in (3, 6):
+        config = tiny_task.make_config(trainer__train_steps=steps)
+        task = tiny_task.TinyTask(config.task)
+        model, logs = train_lib.run_experiment(strategy, task, 'train_and_eval', config, model_dir)
+        weights = {k: v.numpy().tolist() for k, v in checkpoints.model_variables(model).items()}
+        results.append({'logs': {k: float(v) for k, v in logs.items()}, 'weights': weights})
+    return {'first': results[0], 'second': results[1], 'files': sorted(os.listdir(model_dir))}
+
+
 def main(name: str, output: str) -> None:
     strategy = make_strategy(name)
     results = {
@@ -148,6 +160,7 @@ def main(name: str, output: str) -> None:
         'evaluation': evaluate(strategy),
         'batch_norm': train_batch_norm(strategy),
         'seeds': read_seeds(strategy),
+        'runs': run_twice(strategy, f'{output}.run'),
         'any_worker': replicas.any_worker(strategy, replicas.is_chief(strategy)),
     }
     if not replicas.is_multi_worker(strategy):

@@ -417,6 +417,22 @@ def test_b30_moving_averages_are_evaluated_and_exported_without_bias(
     assert again['error'] == pytest.approx(logs['error'], rel=1e-6)
 
 
+def test_d9_early_stopping_and_time_limit_from_the_config(tmp_path: pathlib.Path) -> None:
+    run(
+        'train_and_eval',
+        tmp_path / 'patience',
+        trainer__train_steps=100,
+        trainer__early_stopping_patience=2,
+        trainer__best_checkpoint_eval_metric='num_seen',
+    )
+    assert saved_steps(tmp_path / 'patience') == [3, 6, 9]
+    _, logs = run(
+        'train_and_eval', tmp_path / 'time', trainer__train_steps=100, trainer__max_train_secs=1e-9
+    )
+    assert saved_steps(tmp_path / 'time') == [2]
+    assert 'validation_loss' in logs
+
+
 def test_d9_training_can_end_early(tmp_path: pathlib.Path) -> None:
     stop = actions.EarlyStopping('num_seen', patience=1)
     _, logs = run(
