@@ -40,16 +40,16 @@ __all__ = ['Config', 'Report', 'bind']
 Report = Callable[..., None]
 
 
-def _init(self: Config, *args: Any, **kwargs: Any) -> None:
-    """Sets the fields; see the class."""
-    for cls in type(self).__mro__:
-        if '__dataclass_fields__' in cls.__dict__:
-            own = cls.__dict__.get('__init__', _init)
-            if own is not _init:
-                own(self, *args, **kwargs)
-                return
-            break
-    construction.initialize(self, args, kwargs)
+def _make_init(cls: Any) -> Callable[..., None]:
+    """Returns the constructor of a config class that does not define one."""
+
+    def __init__(self: Config, *args: Any, **kwargs: Any) -> None:
+        if '__dataclass_fields__' in cls.__dict__ or inspect.get_annotations(cls):
+            construction.initialize(self, args, kwargs)
+        else:  # a class without fields of its own is made as its base is
+            super(cls, self).__init__(*args, **kwargs)
+
+    return __init__
 
 
 @dataclasses.dataclass
@@ -69,14 +69,16 @@ class Config(params_dict.ParamsDict, Convertible):
     default_params: dataclasses.InitVar[Mapping[str, Any] | None] = None
     restrictions: dataclasses.InitVar[list[str] | None] = None
 
-    __init__ = _init
     __signature__ = construction.SignatureOf()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        construction.initialize(self, args, kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Set before the decorator runs, which then leaves them alone.
         for name, method in (
-            ('__init__', _init),
+            ('__init__', _make_init(cls)),
             ('__eq__', Config.__eq__),
             ('__repr__', Config.__repr__),
         ):

@@ -149,7 +149,7 @@ class DictChecker(Checker):
         is_same, is_valid = True, True
         for key, item in value.items():
             here = place.child(key, source_in(value, key))
-            new_key = key if type(key) in self.key.exact else self.key.read(key, here)
+            new_key = key if type(key) in self.key.exact else self._read_key(key, here)
             new = item
             if type(item) not in self.value.exact:
                 new = self.value.read(item, here, old.get(new_key))
@@ -160,6 +160,12 @@ class DictChecker(Checker):
         if not is_valid:
             return INVALID
         return value if place.run.adopts and is_same and isinstance(value, dict) else read
+
+    def _read_key(self, key: Any, place: Place) -> Any:
+        """Reads a key; text is a name where names are keys, and else what it looks like (JSON)."""
+        if not isinstance(key, str):
+            return self.key.read(key, place)
+        return str(key) if str in self.key.exact else self.key.read(Plain(key), place)
 
 
 class UnionChecker(Checker):

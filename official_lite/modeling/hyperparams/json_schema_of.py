@@ -59,6 +59,7 @@ class _Writer:
         self.definitions: dict[str, Any] = {}
         self.names: dict[Any, str] = {}
         self.used: set[str] = set()
+        self.kept: list[Any] = []  # so that no two objects have the same id
 
     def is_recursive(self, name: str) -> bool:
         """Whether a definition is referred to from another."""
@@ -74,14 +75,19 @@ class _Writer:
         return {'$ref': f'#/$defs/{name}'}
 
     def _write(self, cls: Any, config: Any) -> str:
-        key = id(config) if config is not None else cls
+        """Writes the definition of a class, or of an object that differs from its class's default."""
+        if config is not None:
+            cls = type(config)
+            if config == construction.make_blank(cls):
+                config = None
+        key = cls if config is None else id(config)
         if key in self.names:
             return self.names[key]
         name = self._free_name(cls.__name__)
         self.names[key] = name
         self.definitions[name] = {}
-        if config is None:
-            config = construction.make_blank(cls)
+        config = construction.make_blank(cls) if config is None else config
+        self.kept.append(config)
         self.definitions[name] = self._object(cls, config)
         return name
 
@@ -159,10 +165,23 @@ class _Writer:
         }
 
     def _sequence(self, checker: Any, value: Any) -> dict[str, Any]:
-        schema = {'type': 'array', 'items': self.of(checker.item)}
+        schema = {'type': 'array', 'items': self._items(checker.item, value)}
         if str in checker.item.exact:
             return {'anyOf': [schema, {'type': 'string'}]}
         return schema
+
+    def _items(self, checker: Any, value: Any) -> dict[str, Any]:
+        """Returns the schema of a list's elements; subclasses that the list holds are options."""
+        schema = self.of(checker)
+        held = (
+            {type(v) for v in value if _is_of(checker, v)}
+            if isinstance(value, (list, tuple))
+            else ()
+        )
+        others = [cls for cls in held if cls is not checker.config_class]
+        if not others:
+            return schema
+        return {'anyOf': [schema, *(self._refer(cls, None) for cls in others)]}
 
     def _tuple(self, checker: Any, value: Any) -> dict[str, Any]:
         count = len(checker.items)

@@ -15,7 +15,9 @@ from tests.modeling.hyperparams.schemas import Cfg
 def changes(text: Any) -> dict[str, Any]:
     """Returns the leaves that an override changes, by path."""
     config = override_params_dict(Cfg(), text, source='--params_override')
-    return {path: new for path, _, new in hyperparams.diff(Cfg(), config) if repr(new) != '(absent)'}
+    return {
+        path: new for path, _, new in hyperparams.diff(Cfg(), config) if repr(new) != '(absent)'
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,13 +121,17 @@ def test_malformed_texts_are_reported_as_such(text: str, message: str) -> None:
     assert not isinstance(info.value, FileNotFoundError)
 
 
-@pytest.mark.parametrize('path', ['/no/such/file.yaml', 'missing.yaml', 'no/such/file', 'a=b/c.yaml'])
+@pytest.mark.parametrize(
+    'path', ['/no/such/file.yaml', 'missing.yaml', 'no/such/file', 'a=b/c.yaml']
+)
 def test_a_missing_file_is_reported_as_such(path: str) -> None:
     if '=' in path:
         with pytest.raises(KeyError, match="The key 'a' does not exist"):
             changes(path)
         return
-    with pytest.raises(FileNotFoundError, match=rf'^no such file: {path} \(from --params_override\)$'):
+    with pytest.raises(
+        FileNotFoundError, match=rf'^no such file: {path} \(from --params_override\)$'
+    ):
         changes(path)
 
 
@@ -152,7 +158,11 @@ def test_the_parsed_tree_keeps_text_and_sources() -> None:
 @pytest.mark.parametrize(
     ('text', 'expected', 'message'),
     [
-        ('li[5]=1', '', r'^li\[5\]: there is no element 5, expected an index up to 2, which appends'),
+        (
+            'li[5]=1',
+            '',
+            r'^li\[5\]: there is no element 5, expected an index up to 2, which appends',
+        ),
         ('t[2]=1', '', r'^t\[2\]: there is no element 2, expected tuple of 2'),
         ('i[0]=1', '', '^i: expected int'),
         ('inner[0]=1', '', r'^inner: expected Inner \(a mapping\)'),
@@ -161,7 +171,11 @@ def test_the_parsed_tree_keeps_text_and_sources() -> None:
         ('my-key=1', '', "The key 'my-key' does not exist in Cfg"),
         ('linner=[3]', '', r'^linner\[0\]: expected Inner'),
         ('oi=x', '', "^oi: expected int or None, received 'x'"),
-        ('color=gren', '', "^color: expected one of 'red', 'green', 3, received 'gren'.*did you mean 'green'"),
+        (
+            'color=gren',
+            '',
+            "^color: expected one of 'red', 'green', 3, received 'gren'.*did you mean 'green'",
+        ),
         ('_locked=true', '', "The key '_locked' is internally reserved"),
         ('restrictions=[]', '', "The key 'restrictions' does not exist"),
     ],
@@ -175,7 +189,14 @@ def test_an_override_with_a_problem_changes_nothing() -> None:
     config = Cfg()
     with pytest.raises(ConfigError) as info:
         config.override(
-            {'inner': {'a': 5}, 'linner': [{'a': 1}], 'one': {'type': 'spinenet'}, 'd': {'x': 1}, 'i': 'x', 'f': 'y'}
+            {
+                'inner': {'a': 5},
+                'linner': [{'a': 1}],
+                'one': {'type': 'spinenet'},
+                'd': {'x': 1},
+                'i': 'x',
+                'f': 'y',
+            }
         )
     assert [p.path for p in info.value.problems] == ['i', 'f']
     assert config == Cfg()

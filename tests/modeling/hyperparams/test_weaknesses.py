@@ -47,7 +47,7 @@ def test_w2_neither_fractions_are_ints_nor_words_are_truth_values() -> None:
     ):
         apply('i=1.5')
     with pytest.raises(
-        ConfigError, match="^flag: expected bool, received 'maybe' .*; write true or false"
+        ConfigError, match=r"^flag: expected bool, received 'maybe' .*; write true or false"
     ):
         apply('flag=maybe')
     assert (
@@ -101,7 +101,7 @@ def test_w6_unknown_keys_are_named_with_path_source_and_nearest_name() -> None:
 
 
 def test_w7_building_an_optional_config_is_strict() -> None:
-    with pytest.raises(KeyError, match="oinner.bogus: The key 'bogus' does not exist in Inner"):
+    with pytest.raises(KeyError, match=r"oinner.bogus: The key 'bogus' does not exist in Inner"):
         apply('oinner.bogus=4')
     assert apply('oinner.a=4').oinner == Inner(a=4)
 
@@ -249,7 +249,7 @@ def test_w22_bind_survives_a_reload() -> None:
         exec(code, module.__dict__)
         hyperparams.bind(Bound)(module.Net)
     assert Bound().BUILDER is module.Net
-    with pytest.raises(ValueError, match='we should not bind .*Bound twice: it builds'):
+    with pytest.raises(ValueError, match=r'we should not bind .*Bound twice: it builds'):
         hyperparams.bind(Bound)(ResNet)
 
 
