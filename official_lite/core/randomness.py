@@ -15,10 +15,33 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-__all__ = ['fold_in', 'hash_name', 'make_key', 'shuffle_index', 'uniform', 'uniform_int']
+__all__ = [
+    'fold_in',
+    'get_run_seed',
+    'hash_name',
+    'make_key',
+    'set_run_seed',
+    'shuffle_index',
+    'uniform',
+    'uniform_int',
+]
 
 _INT31_BITS = 31
 _INT31_MASK = (1 << _INT31_BITS) - 1
+
+
+_run_seed = 0
+
+
+def set_run_seed(seed: int) -> None:
+    """Sets the seed of what is made in this process without a seed of its own: `runtime.seed`."""
+    global _run_seed
+    _run_seed = seed
+
+
+def get_run_seed() -> int:
+    """The seed of the run in this process; 0 if none was set."""
+    return _run_seed
 
 
 def hash_name(name: str) -> int:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from official_lite import errors
 from official_lite.common import distribute_utils
+from official_lite.core import randomness
 from official_lite.modeling import performance
 
 _CPU_INFO = pathlib.Path('/proc/cpuinfo')
@@ -63,6 +64,7 @@ def prepare(params: Any) -> None:
     performance.set_mixed_precision_policy(dtype)
     tf.config.run_functions_eagerly(bool(runtime.run_eagerly))
     keras.utils.set_random_seed(get_seed(runtime))
+    randomness.set_run_seed(get_seed(runtime))
 
 
 def get_seed(runtime: Any) -> int:

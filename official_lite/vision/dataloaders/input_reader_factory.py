@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from official_lite import errors
+from official_lite.core import randomness
 from official_lite.core.data_info import check_classes, check_has_boxes, check_not_empty
 from official_lite.vision.dataloaders import input_reader, retinanet_input, sources
 
@@ -18,7 +19,7 @@ def build_retinanet_reader(
     output_size: Sequence[int],
     max_level: int,
     num_classes: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     num_threads: int | None = None,
     has_static_shapes: bool = False,
     where: str = 'data',
@@ -30,7 +31,8 @@ def build_retinanet_reader(
         output_size: (height, width) of the network input, before padding.
         max_level: Coarsest level of the feature pyramid.
         num_classes: Of the model, background included; labels must be below it. None: not checked.
-        seed: The run's seed, where the data config has none.
+        seed: Seed of order and augmentation, where the data config has none. None means the run's
+            seed (`randomness.set_run_seed`).
         num_threads: Threads of the pipeline. None means the shared pool.
         has_static_shapes: Whether boxes are padded to `max_num_instances` in every batch.
         where: The config's path in the experiment, for messages.
@@ -77,13 +79,14 @@ def build_retinanet_reader(
 def build_reader_options(
     data_config: Any,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     num_threads: int | None = None,
     max_num_instances: int | None = None,
 ) -> input_reader.ReaderOptions:
     """What a data config says about reading."""
+    seeds = (data_config.seed, seed, randomness.get_run_seed())
     return input_reader.ReaderOptions(
-        seed=seed if data_config.seed is None else data_config.seed,
+        seed=next(s for s in seeds if s is not None),
         shuffle_buffer_size=data_config.shuffle_buffer_size,
         cycle_length=data_config.cycle_length,
         block_length=data_config.block_length,
