@@ -16,7 +16,7 @@ from official_lite.modeling import hyperparams
 from tests.fuzz import oracle
 
 IS_SLOW = os.environ.get('OFFICIAL_LITE_FUZZ') == 'slow'
-_SLOW_FACTOR = 50
+_SLOW_FACTOR = 100
 
 Refusal = hyperparams.ConfigError | None
 

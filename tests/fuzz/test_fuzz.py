@@ -1,7 +1,7 @@
 """Thousands of right and wrong inputs: accepted with every value of its type, or refused properly.
 
 Nothing but the package's own error may escape, and nothing wrong may slip in. `tests.fuzz.oracle`
-decides what is right. `OFFICIAL_LITE_FUZZ=slow` tries fifty times as many, new ones on each run.
+decides what is right. `OFFICIAL_LITE_FUZZ=slow` tries a hundred times as many, new ones on each run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAKERS: dict[str, Make] = {
     **{name: lambda name=name: exp_factory.get_exp_config(name) for name in EXPERIMENTS},
 }
 # An experiment is a large tree: fewer examples of it take the same time.
-EXAMPLES = {name: 100 if name in EXPERIMENTS else 250 for name in MAKERS}
+EXAMPLES = {name: 60 if name in EXPERIMENTS else 150 for name in MAKERS}
 ODDS_OF_JUNK = 5
 
 

@@ -1,4 +1,4 @@
-"""The same properties with fifty times as many inputs, and new ones on each run."""
+"""The same properties with a hundred times as many inputs, and new ones on each run."""
 
 from __future__ import annotations
 
