@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         'ops, losses, layers, optimization',
         (
             'common.distribute_utils',
+            'core.data_errors',
             'core.randomness',
             'core.tf_example_builder',
             'core.tf_example_feature_key',
