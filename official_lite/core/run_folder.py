@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory, plugins, run_files
-from official_lite.modeling import hyperparams
 
 
 def open_for_training(params: Any, model_dir: str, data: dict[str, Any] | None = None) -> None:
@@ -20,7 +20,7 @@ def open_for_training(params: Any, model_dir: str, data: dict[str, Any] | None =
     Raises:
         UsageError: the folder holds a run of another experiment, or with other classes or shapes of weights.
     """
-    if not isinstance(params, hyperparams.Config):
+    if not isinstance(params, cfg.ExperimentConfig):
         return
     experiment = exp_factory.find_experiment(params)
     run_files.check_experiment(model_dir, experiment)

@@ -88,13 +88,12 @@ def run_experiment(
     """
     mode = check_mode(mode)
     strategy = distribution_strategy or tf.distribute.get_strategy()
-    resolve(params, type(task), is_training='train' in mode)
+    info = resolve(params, type(task), is_training='train' in mode)
     runtime.check(params)
     runtime.check_strategy(params, strategy)
     if trainer is None:
         runtime.prepare(params)
     if 'train' in mode and replicas.is_chief(strategy):
-        info = task.get_data_info(params.task, True)
         run_folder.open_for_training(params, model_dir, run_folder.describe_data(info))
     with strategy.scope():
         runner = ExperimentRunner(
@@ -109,6 +108,7 @@ def run_experiment(
             eval_actions=eval_actions or (),
             trainer=trainer,
             use_async=enable_async_checkpointing,
+            num_train_examples=_count_examples(params, info),
         )
         try:
             with data_errors.clear_errors():
@@ -131,7 +131,7 @@ def check_mode(mode: str) -> str:
     return mode
 
 
-def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = True) -> None:
+def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = True) -> Any:
     """Fills what is left to the data, in place: the task's fields, then lengths given in epochs.
 
     Prints what the lengths are in steps. A locked config is resolved already. Calling it again changes nothing.
@@ -140,14 +140,19 @@ def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = 
         params: The `ExperimentConfig`.
         task_cls: Class of the task.
         is_training: Whether the run trains; one that only evaluates does not look at the training data.
+
+    Returns:
+        What the data says about itself, or None (see `Task.get_data_info`).
     """
-    if getattr(params, 'is_locked', False):
-        return
     info = task_cls.get_data_info(params.task, is_training)
+    if getattr(params, 'is_locked', False):
+        return info
     task_cls.resolve(params, info)
     if is_training:
-        for length in epochs.resolve_lengths(params, _count_examples(params, info)):
-            print(f'{length} on {_count_examples(params, info)} examples')
+        num_examples = _count_examples(params, info)
+        for length in epochs.resolve_lengths(params, num_examples):
+            print(f'{length} on {num_examples} examples')
+    return info
 
 
 class ExperimentRunner:
@@ -167,6 +172,7 @@ class ExperimentRunner:
         eval_actions: Sequence[actions.Action] = (),
         trainer: base_trainer.Trainer | None = None,
         use_async: bool = False,
+        num_train_examples: int | None = None,
     ) -> None:
         """Builds the trainer, unless there is one; for the arguments see `run_experiment`."""
         self._strategy = strategy
@@ -184,6 +190,7 @@ class ExperimentRunner:
             checkpoint_exporter=best_checkpoint.maybe_create_best_ckpt_exporter(
                 params, model_dir, is_chief=self._is_chief
             ),
+            num_train_examples=num_train_examples,
         )
         self._manager = checkpoints.CheckpointManager(
             self._trainer.checkpoint,
@@ -429,6 +436,7 @@ def make_trainer(
     evaluate: bool = True,
     checkpoint_exporter: Any = None,
     trainer_cls: type[base_trainer.Trainer] = base_trainer.Trainer,
+    num_train_examples: int | None = None,
 ) -> base_trainer.Trainer:
     """Builds model, optimizer and trainer, in the current scope. Evaluation alone needs no optimizer."""
     model = task.build_model()
@@ -441,9 +449,7 @@ def make_trainer(
         evaluate=evaluate,
         checkpoint_exporter=checkpoint_exporter,
         metadata=make_metadata(params),
-        num_train_examples=_count_examples(params, task.get_data_info(params.task, True))
-        if train
-        else None,
+        num_train_examples=num_train_examples if train else None,
     )
 
 
