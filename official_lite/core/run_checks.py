@@ -21,9 +21,7 @@ def check_runnable(config: cfg.ExperimentConfig, mode: str) -> None:
         missing += _find_missing_for_training(config)
     if 'eval' in mode:
         missing += _find_missing_for_data(config, 'validation_data')
-    model = getattr(config.task, 'model', None)
-    if getattr(model, 'input_size', None) == []:
-        missing.append(('task.model.input_size', '[height, width, channels]'))
+    missing += _find_missing_for_model(config)
     if missing:
         raise hyperparams.ConfigError([_describe(config, *item) for item in missing])
 
@@ -38,6 +36,20 @@ def _find_missing_for_training(config: cfg.ExperimentConfig) -> list[tuple[str, 
         if choice.type is None:
             names = ', '.join(type(choice).branches())
             missing.append((f'trainer.optimizer_config.{name}.type', f'one of {names}'))
+    return missing
+
+
+def _find_missing_for_model(config: cfg.ExperimentConfig) -> list[tuple[str, str]]:
+    """The input's size, and parts of the model of which none is chosen."""
+    model = getattr(config.task, 'model', None)
+    missing = []
+    if getattr(model, 'input_size', None) == []:
+        missing.append(('task.model.input_size', '[height, width, channels]'))
+    for name in ('backbone', 'decoder'):
+        part = getattr(model, name, None)
+        if isinstance(part, hyperparams.OneOfConfig) and part.type is None:
+            names = ', '.join(type(part).branches())
+            missing.append((f'task.model.{name}.type', f'one of {names}'))
     return missing
 
 

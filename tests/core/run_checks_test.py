@@ -53,3 +53,13 @@ def test_the_text_says_what_would_be_right() -> None:
 def test_whole_experiments_may_run(mode: str) -> None:
     for name in ('retinanet_custom', 'retinanet_resnetfpn_coco'):
         run_checks.check_runnable(exp_factory.get_exp_config(name), mode)
+
+
+def test_a_model_needs_a_backbone() -> None:
+    config = exp_factory.get_exp_config('retinanet_custom')
+    config.task.model.backbone.type = None
+    with pytest.raises(
+        hyperparams.ConfigError,
+        match=r'^task\.model\.backbone\.type: needed here and not set, expected one of resnet, mobilenet',
+    ):
+        run_checks.check_runnable(config, 'train')
