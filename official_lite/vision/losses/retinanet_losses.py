@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -101,7 +101,7 @@ def compute_box_loss_sum(
 
 def compute_retinanet_losses(
     outputs: Mapping[str, Levels],
-    labels: Mapping[str, object],
+    labels: Mapping[str, Any],
     *,
     alpha: float,
     gamma: float,

@@ -56,7 +56,7 @@ class RetinaNetModel(keras.Model):
         self._anchor_boxes = (
             None if anchor_boxes is None else types.MappingProxyType(dict(anchor_boxes))
         )
-        self._anchor_config = types.MappingProxyType(
+        self._anchor_config: Mapping[str, Any] = types.MappingProxyType(
             {
                 'min_level': min_level,
                 'max_level': max_level,

@@ -297,14 +297,26 @@ class Pair:
         self.ours = factory.build_retinanet(keras.layers.InputSpec(shape=shape), self.config)
         self.pairs = []
         for part in self.theirs.checkpoint_items.values():
-            garden_weights.randomize_weights(part, seed, kernel_scale=1.4)
-        # Scores around the threshold of detections.
-        for predictor in tf.nest.flatten([self.theirs.head._classifier]):
-            predictor.bias.assign(predictor.bias - 3.0)
+            garden_weights.randomize_weights(part, seed)
+        self._scale_predictions(_normalize(_make_images(size)))
         for name, part in self.theirs.checkpoint_items.items():
             pairs = garden_weights.pair_variables(part, self.ours.checkpoint_items[name])
             self.pairs += [(name, *pair) for pair in pairs]
         self.carry()
+
+    def _scale_predictions(self, images: tf.Tensor) -> None:
+        """Gives predictions the size that a trained model's have: scores on both sides of 0.05."""
+        head = self.theirs.head
+        for predictors, index, stddev, mean in (
+            (head._classifier, 0, 1.5, -5.0),
+            (head._box_regressor, 1, 0.5, 0.0),
+        ):
+            predictions = _frozen_predictions(self.theirs, images)[index]
+            flat = tf.concat([tf.reshape(x, [-1]) for x in predictions.values()], 0)
+            for predictor in tf.nest.flatten([predictors]):
+                kernel = predictor.weights[0]
+                kernel.assign(kernel * stddev / tf.math.reduce_std(flat))
+                predictor.bias.assign(tf.fill(predictor.bias.shape, mean))
 
     def carry(self) -> None:
         for _, theirs, ours in self.pairs:
@@ -318,7 +330,11 @@ def r50() -> Pair:
 
 @pytest.fixture(scope='module')
 def images() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (2, *SIZE, 3), np.uint8)
+    return _make_images(SIZE)
+
+
+def _make_images(size: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (2, *size, 3), np.uint8)
 
 
 def _normalize(images: np.ndarray) -> tf.Tensor:
@@ -353,21 +369,27 @@ def test_r50_fpn_predictions_and_detections_equal_model_garden(
     _assert_outputs_agree(got, expected)
     np.testing.assert_array_equal(got['num_detections'], expected['num_detections'])
     assert int(tf.reduce_min(got['num_detections'])) > 50
-    np.testing.assert_allclose(got['detection_scores'], expected['detection_scores'], atol=1e-4)
-    # Detections whose scores differ by less than rounding may change places: compare as sets.
+    scores = got['detection_scores'].numpy()
+    assert 0.05 < scores.min() < scores.max() < 0.999
+    np.testing.assert_allclose(scores, expected['detection_scores'], atol=1e-4)
+    _assert_same_detections(got, expected)
+
+
+def _assert_same_detections(got: dict, expected: dict) -> None:
+    """Each of theirs is among ours; scores that differ by rounding only may change places."""
     for image in range(2):
         ours, theirs = (
-            {
-                (int(label), *np.round(box, 0))
-                for label, box in zip(
-                    outputs['detection_classes'][image].numpy(),
-                    outputs['detection_boxes'][image].numpy(),
-                    strict=True,
-                )
-            }
+            np.concatenate(
+                [
+                    outputs['detection_boxes'][image],
+                    1e3 * np.asarray(outputs['detection_classes'][image], np.float32)[:, None],
+                ],
+                axis=1,
+            )
             for outputs in (got, expected)
         )
-        assert len(ours & theirs) >= 0.97 * len(theirs)
+        nearest = np.abs(theirs[:, None] - ours[None]).max(-1).min(1)
+        assert np.mean(nearest < 0.01) >= 0.99, np.sort(nearest)[-5:]
 
 
 @pytest.mark.garden
@@ -553,14 +575,20 @@ def test_loss_and_gradients_of_the_frozen_r50_fpn_equal_model_garden(
     ratios = []
     for ours, theirs in zip(gradients, expected_gradients, strict=True):
         ratios.append(np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-6))
-    assert np.median(ratios) < 1e-4
-    assert np.max(ratios) < 1e-3
+    # Rounding moves some activations across zero, where their gradients jump.
+    assert np.median(ratios) < 3e-4
+    assert np.max(ratios) < 3e-3
+
+
+def _frozen_predictions(model: Any, images: tf.Tensor) -> tuple:
+    features = model.backbone(images, training=False)
+    if model.decoder is not None:
+        features = model.decoder(features, training=False)
+    return model.head(features, training=False)
 
 
 def _frozen_outputs(model: Any, images: tf.Tensor) -> dict:
-    features = model.backbone(images, training=False)
-    features = model.decoder(features, training=False)
-    scores, boxes, _ = model.head(features, training=False)
+    scores, boxes, _ = _frozen_predictions(model, images)
     return {'cls_outputs': scores, 'box_outputs': boxes}
 
 
@@ -597,7 +625,7 @@ def test_decoder_and_head_in_training_equal_model_garden(use_sync_bn: bool) -> N
         # A bias before batch normalisation has no gradient but rounding errors.
         is_null = 'bias' in theirs.name and not theirs.name.startswith(('scores', 'boxes'))
         is_null = is_null and not any(f'/{name}/' in theirs.name for name in ('scores', 'boxes'))
-        scale = largest if is_null else np.abs(their_gradient).max()
+        scale = largest if is_null else max(np.abs(their_gradient).max(), 1e-6 * largest)
         error = np.abs(ours_gradient - their_gradient).max() / scale
         assert error < 1e-4, (theirs.name, error)
     for _, theirs, ours in parts:

@@ -20,7 +20,7 @@ _UNDIVIDED = 'MobileNetV1'
 
 
 class _Placement(NamedTuple):
-    """Stride and dilation of a block, which depend on the output stride and the blocks before it."""
+    """Stride and dilation of a block, which depend on the output stride and what came before."""
 
     strides: int
     dilation_rate: int

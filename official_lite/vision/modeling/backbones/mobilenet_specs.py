@@ -55,7 +55,7 @@ _Row = tuple[int, int, int, float, bool]
 def _conv(
     kernel_size: int, strides: int, filters: int, activation: str, **kwargs: bool
 ) -> BlockSpec:
-    return BlockSpec('convbn', kernel_size, strides, filters, activation, **kwargs)  # type: ignore[arg-type]
+    return BlockSpec('convbn', kernel_size, strides, filters, activation, **kwargs)
 
 
 def _inverted(rows: Sequence[_Row], activation: str) -> tuple[BlockSpec, ...]:

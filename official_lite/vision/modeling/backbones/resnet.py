@@ -211,7 +211,7 @@ def _conv_norm_activation(
 
 
 def _apply_stage(x: keras.KerasTensor, stage: int, config: dict[str, Any]) -> keras.KerasTensor:
-    """A stage of blocks; the first one projects, with stride 2 unless the stem pooled just before."""
+    """A stage of blocks; the first one projects, with stride 2 unless a pooling came just before."""
     kind, repeats = RESNET_SPECS[config['model_id']]
     level = FIRST_LEVEL + stage
     has_stride = stage > 0 or not config['stem_pool']

@@ -81,7 +81,7 @@ class RetinaNetHead(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         # A proxy, because Keras would wrap a plain dict.
-        self._config = types.MappingProxyType(
+        self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 'min_level': min_level,
                 'max_level': max_level,

@@ -69,7 +69,7 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
     ) -> None:
         super().__init__(**{'dtype': 'float32', 'autocast': False, **kwargs})
         # A proxy, because Keras would wrap a plain dict.
-        self._config = types.MappingProxyType(
+        self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 'apply_nms': apply_nms,
                 'pre_nms_top_k': pre_nms_top_k,

@@ -51,7 +51,7 @@ class ConvBlock(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         # A proxy, because Keras would wrap a plain dict.
-        self._config = types.MappingProxyType(
+        self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 **options,
                 'activation': activation,
@@ -498,7 +498,10 @@ class InvertedBottleneckBlock(ConvBlock):
             **kwargs,
         )
         self._middle_filters = in_filters
-        self.conv0 = self.norm0 = self.conv1 = self.norm1 = None
+        self.conv0: Optional[keras.layers.Layer] = None
+        self.norm0: Optional[keras.layers.Layer] = None
+        self.conv1: Optional[keras.layers.Layer] = None
+        self.norm1: Optional[keras.layers.Layer] = None
         if expand_ratio > 1:
             self._middle_filters = nn_layers.make_divisible(in_filters * expand_ratio, divisible_by)
             self._make_expansion()
@@ -558,9 +561,9 @@ class InvertedBottleneckBlock(ConvBlock):
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> Any:
         endpoints = {}
         x = inputs
-        if self.conv0 is not None:
+        if self.conv0 is not None and self.norm0 is not None:
             x = self._activation(self.norm0(self.conv0(x), training=training))
-        if self.conv1 is not None:
+        if self.conv1 is not None and self.norm1 is not None:
             x = self._depthwise_activation(self.norm1(self.conv1(x), training=training))
             endpoints['depthwise'] = x
         if self.squeeze_excitation is not None:

@@ -109,7 +109,7 @@ class SqueezeExcitation(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         # A proxy, because Keras would wrap a plain dict.
-        self._config = types.MappingProxyType(
+        self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 'in_filters': in_filters,
                 'out_filters': out_filters,
