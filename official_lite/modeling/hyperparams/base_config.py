@@ -161,6 +161,15 @@ class Config(params_dict.ParamsDict, Convertible):
             return
         self._assign(key, value)
 
+    def __delattr__(self, key: str) -> None:
+        if self._spec(key) is not None:
+            problem = errors.Problem(
+                path=key, message='a declared field cannot be deleted', kinds=(AttributeError,)
+            )
+            self._require_unlocked()
+            raise errors.make_error([problem])
+        super().__delattr__(key)
+
     def _assign(self, key: str, value: Any) -> None:
         """Sets a field to a value that needs reading."""
         if key in ('BUILDER', '_BUILDER'):

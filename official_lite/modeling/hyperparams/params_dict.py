@@ -25,8 +25,6 @@ __all__ = [
     'save_params_dict_to_yaml',
 ]
 
-_LOCKED = 'the config is locked: no change is allowed'
-
 
 class ParamsDict:
     """Parameters by name, nested, without declared types.
@@ -114,7 +112,7 @@ class ParamsDict:
     def _require_unlocked(self) -> None:
         if self._locked:
             problem = errors.Problem(
-                message=f'The {type(self).__name__} has been locked. {_LOCKED}',
+                message=f'The {type(self).__name__} has been locked: no change is allowed',
                 hint='change a copy: config.replace(...)',
             )
             raise errors.make_error([problem])

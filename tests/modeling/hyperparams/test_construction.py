@@ -157,6 +157,17 @@ def test_membership_get_and_delete() -> None:
         config.aa  # type: ignore[attr-defined] # noqa: B018
 
 
+def test_declared_fields_cannot_be_deleted_and_others_can() -> None:
+    config = Inner()
+    config.override({'extra': 1}, is_strict=False)
+    del config.extra  # type: ignore[attr-defined]
+    assert config == Inner()
+    with pytest.raises(AttributeError, match=r'^a: a declared field cannot be deleted$'):
+        del config.a
+    with pytest.raises(AttributeError, match="zz: The key 'zz' does not exist"):
+        del config.zz  # type: ignore[attr-defined]
+
+
 def test_bind() -> None:
     @dataclasses.dataclass
     class Bound(Config):
