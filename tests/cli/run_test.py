@@ -56,7 +56,7 @@ def test_going_on_tells_what_changed(model_dir: pathlib.Path) -> None:
     )
     assert result.exit_code == 0, result.stderr
     assert 'trainer.max_to_keep: 5 -> 2' in result.stdout
-    assert 'ckpt-2' in result.stdout
+    assert 'ckpt-2' in result.stdout + result.stderr
 
 
 def test_going_on_with_other_weights_is_refused(model_dir: pathlib.Path) -> None:
