@@ -71,5 +71,5 @@ def test_cloned_initialisers_draw_other_numbers() -> None:
 def test_prior_bias() -> None:
     bias = initializers.make_prior_bias_initializer(0.01)((3,))
     np.testing.assert_allclose(tf.sigmoid(bias), [0.01] * 3, rtol=1e-5)
-    with pytest.raises(ValueError, match='between 0 and 1. Received: prior=1'):
+    with pytest.raises(ValueError, match=r'between 0 and 1. Received: prior=1'):
         initializers.make_prior_bias_initializer(1.0)

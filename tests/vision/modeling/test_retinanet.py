@@ -149,6 +149,20 @@ def test_config_round_trip() -> None:
     assert len(copy.losses) == len(model.losses) > 0
 
 
+def test_b18_separable_kernels_are_initialised_and_regularised() -> None:
+    config = _make_config(decoder=DECODERS['separable concat'])
+    config.head.use_separable_conv = True
+    model = _build(config, l2_regularizer=keras.regularizers.L2(0.5))
+    regularized = {v.path for v in model.trainable_variables if v.regularizer is not None}
+    kernels = {v.path for v in model.trainable_variables if 'kernel' in v.name}
+    assert {v.name for v in model.decoder.variables} >= {'depthwise_kernel', 'pointwise_kernel'}
+    assert regularized == kernels
+    kernel = model.head.classifier.pointwise_kernel
+    assert np.std(kernel) == pytest.approx(0.03, rel=0.1)
+    lateral = model.decoder.get_layer('lateral_5').pointwise_kernel  # fan-in, not Glorot
+    assert np.std(lateral) == pytest.approx(lateral.shape[-2] ** -0.5, rel=0.1)
+
+
 def test_untrained_scores_are_the_prior() -> None:
     model = _build(_make_config())
     outputs = model(tf.random.normal([1, *SIZE, 3]), training=False)

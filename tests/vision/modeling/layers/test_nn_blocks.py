@@ -153,7 +153,7 @@ def test_stochastic_depth_keeps_the_expectation() -> None:
     assert np.all(y == y[:, :1, :1])  # whole examples
     assert abs(y.mean() - 1.0) < 0.05
     np.testing.assert_array_equal(layer(x, training=False), x)
-    with pytest.raises(ValueError, match='at least 0 and below 1. Received: 1.5'):
+    with pytest.raises(ValueError, match=r'at least 0 and below 1. Received: 1.5'):
         nn_layers.StochasticDepth(1.5)
     assert nn_layers.get_stochastic_depth_rate(0.2, 2, 4) == pytest.approx(0.1)
     with pytest.raises(ValueError, match='between 0 and 1'):
