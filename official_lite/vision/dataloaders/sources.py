@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from official_lite import errors
@@ -40,14 +42,28 @@ def build_source(data_config: Any, *, where: str = 'data') -> source_lib.Source:
     kind = data_config.source.type
     if kind is not None:
         builder = registries.DATA_SOURCES.get_builder(kind)
-        return builder(data_config.source.get(), data_config)
+        config = data_config.source.get()
+        with _full_paths(config, f'{where}.source.{kind}'):
+            return builder(config, data_config)
     if not data_config.input_path:
         raise errors.UsageError(
             'no data',
             where=where,
             expected='source.type (tfrecord, coco or embedded), or input_path',
         )
-    return build_tfrecord(data_config, data_config)
+    with _full_paths(data_config, where):
+        return build_tfrecord(data_config, data_config)
+
+
+@contextlib.contextmanager
+def _full_paths(config: Any, where: str) -> Iterator[None]:
+    """Puts the config's path before the name of its field in a UsageError from inside."""
+    try:
+        yield
+    except errors.UsageError as error:
+        if error.where.isidentifier() and hasattr(config, error.where):
+            error.where = f'{where}.{error.where}'
+        raise
 
 
 @registries.register_data_source('embedded')

@@ -304,6 +304,14 @@ def test_data_without_boxes_are_refused_for_training_only(tmp_path: pathlib.Path
             {'tfds_name': 'coco', 'tfds_split': 'train'},
             r'data.tfds_name: not there yet; write TFRecords',
         ),
+        (
+            {'input_path': '/nowhere/*.tfrecord'},
+            r"^data.input_path: no file matches the pattern '/nowhere/\*.tfrecord'",
+        ),
+        (
+            {'source': {'type': 'coco', 'coco': {'annotation_file': '/nowhere.json'}}},
+            r"^data.source.coco.annotation_file: the file '/nowhere.json' does not exist",
+        ),
         ({'enable_tf_data_service': True}, r'data.enable_tf_data_service: not there yet'),
         (
             {**EMBEDDED, 'decoder': {'simple_decoder': {'attribute_names': ['age']}}},
@@ -311,7 +319,7 @@ def test_data_without_boxes_are_refused_for_training_only(tmp_path: pathlib.Path
         ),
     ],
 )
-def test_what_is_not_there_yet_is_refused(fields: Any, message: str):
+def test_what_cannot_be_read_is_refused(fields: Any, message: str):
     with pytest.raises(errors.UsageError, match=message):
         sources.get_data_info(make_data_config(**fields))
 
