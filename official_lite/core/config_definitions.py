@@ -53,12 +53,12 @@ class DataConfig(hyperparams.Config):
         drop_remainder: Whether a last batch that is not full is left out of training. Evaluation
             never leaves examples out: it pads the last batch and masks what it padded.
         shuffle_buffer_size: Examples in the buffer from which a shuffled stream is drawn.
-        cache: Whether parsed examples are kept in memory after the first pass.
-        cycle_length: Files read at the same time. None lets tf.data decide.
+        cache: Whether the encoded examples are kept in memory; what is random stays random.
+        cycle_length: Files read in turn. None means 8, or as many as there are.
         block_length: Consecutive examples taken from one file before the next one's turn.
         ram_budget: GB of host memory that tf.data may use. None means half of what is free.
-        deterministic: Whether examples arrive in a fixed order. None means: as
-            `runtime.deterministic` says.
+        deterministic: Whether examples keep their order when one takes longer than the next. None
+            means yes.
         sharding: Whether each worker reads its own share of the examples.
         enable_tf_data_service: Whether a tf.data service does the preprocessing.
         tf_data_service_address: The service's address, 'protocol://host:port'. None means none.

@@ -70,7 +70,7 @@ class TfExampleDecoderLabelMap(hyperparams.Config):
     Attributes:
         regenerate_source_id: Whether the image id is a hash of the image, not the record's own.
         mask_binarize_threshold: Masks are 1 above this. None keeps them as they are.
-        label_map: CSV file with a class name and a label in each line.
+        label_map: CSV file with a label and a class name in each line, such as `1,cat`.
     """
 
     regenerate_source_id: bool = False
