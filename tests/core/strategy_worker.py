@@ -6,6 +6,8 @@ Usage: strategy_worker.py STRATEGY OUTPUT.json
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import json
 import os
 import sys
@@ -23,6 +25,8 @@ from official_lite.core import checkpoints, replicas, runtime, train_lib
 from tests.core import tiny_task
 
 NUM_STEPS = 5
+# After this a worker that hangs shows where.
+HANG_SECS = float(os.environ.get('HANG_SECS', '200'))
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -31,7 +35,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-        return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+        # The default collectives can wait for each other for ever on logical CPUs.
+        operations = tf.distribute.ReductionToOneDevice()
+        return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'], cross_device_ops=operations)
     return distribute_utils.get_distribution_strategy(name)
 
 
@@ -152,6 +158,9 @@ def run_twice(strategy: Any, model_dir: str) -> dict[str, Any]:
 
 
 def main(name: str, output: str) -> None:
+    faulthandler.dump_traceback_later(HANG_SECS, exit=True)
+    # Collecting an old trainer's multi-device iterator in the middle of a trace can block for ever.
+    gc.disable()
     strategy = make_strategy(name)
     results = {
         'num_replicas': strategy.num_replicas_in_sync,
@@ -173,3 +182,5 @@ def main(name: str, output: str) -> None:
 
 if __name__ == '__main__':
     main(sys.argv[1], sys.argv[2])
+    sys.stdout.flush()
+    os._exit(0)  # Neither are they collected at the end.
