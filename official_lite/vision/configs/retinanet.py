@@ -575,7 +575,9 @@ def _small_model(input_size: int) -> RetinaNet:
         anchor=Anchor(num_scales=3, aspect_ratios=[0.7], anchor_size=2.0),
         backbone=backbones.Backbone(
             type='resnet',
-            resnet=backbones.ResNet(model_id=10, depth_multiplier=0.5, stem_pool=False),
+            resnet=backbones.ResNet(
+                model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
+            ),
         ),
         decoder=decoders.Decoder(type='fpn', fpn=decoders.FPN(num_filters=64)),
         head=RetinaNetHead(num_convs=2, num_filters=64),
