@@ -1,6 +1,6 @@
 """Writes synthetic 640x480 JPEGs with boxes as TFRecord shards in Model Garden's feature layout.
 
-    python benchmarks/make_records.py FOLDER
+python benchmarks/make_records.py FOLDER
 """
 
 from __future__ import annotations

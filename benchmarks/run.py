@@ -50,7 +50,11 @@ def measure(python: str, package: str, what: str, arguments: list[str]) -> dict[
     command = [python, str(_HERE / 'measure.py'), f'--package={package}', f'--what={what}']
     environment = {**os.environ, 'PYTHONPATH': str(_REPO)}
     done = subprocess.run(
-        command + arguments, env=environment, cwd=tempfile.gettempdir(), capture_output=True, text=True
+        command + arguments,
+        env=environment,
+        cwd=tempfile.gettempdir(),
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise SystemExit(f'{" ".join(command)} failed:\n{done.stderr[-4000:]}')
@@ -90,7 +94,10 @@ def main() -> None:
                     for package in ('official_lite', 'official')
                 )
                 rows.append([label, figure, ours, theirs, ours / theirs])
-                print(f'{label:26} {figure:32} {ours:10.2f} {theirs:10.2f} {ours / theirs:8.2f}x', flush=True)
+                print(
+                    f'{label:26} {figure:32} {ours:10.2f} {theirs:10.2f} {ours / theirs:8.2f}x',
+                    flush=True,
+                )
     today = datetime.date.today().isoformat()
     result = {'date': today, 'machine': describe_machine(), 'rounds': args.rounds}
     result['columns'] = ['what', 'figure', 'official_lite', 'tf-models-official', 'ratio']

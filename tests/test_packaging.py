@@ -48,7 +48,15 @@ def test_asked_for_packages_are_declared(repo: pathlib.Path):
     extras = declared['optional-dependencies']
     everything = declared['dependencies'] + [line for lines in extras.values() for line in lines]
     names = {canonicalize_name(Requirement(line).name) for line in everything}
-    asked = {'tensorflow', 'tf-models-official', 'dataclasses-json', 'pyyaml', 'absl-py', 'pytest', 'tensorboard'}
+    asked = {
+        'tensorflow',
+        'tf-models-official',
+        'dataclasses-json',
+        'pyyaml',
+        'absl-py',
+        'pytest',
+        'tensorboard',
+    }
     assert asked <= names
     assert 'tf-models-official==2.20.0' in extras['garden']
 
@@ -59,7 +67,8 @@ def test_wheel_holds_configs_and_types(repo: pathlib.Path, tmp_path: pathlib.Pat
     import sys
 
     subprocess.run(
-        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '-w', tmp_path, repo], check=True
+        [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '-w', tmp_path, repo],
+        check=True,
     )
     (wheel,) = tmp_path.glob('*.whl')
     names = zipfile.ZipFile(wheel).namelist()

@@ -53,7 +53,9 @@ class PlainNet(keras.Model):
                     kernel_regularizer=kernel_regularizer,
                     name=f'conv_{level}_{i}',
                 )(x)
-                x = norm.BatchNormalization(norm_momentum, norm_epsilon, name=f'norm_{level}_{i}')(x)
+                x = norm.BatchNormalization(norm_momentum, norm_epsilon, name=f'norm_{level}_{i}')(
+                    x
+                )
                 x = keras.layers.Activation(
                     activations.get_activation(activation), name=f'act_{level}_{i}'
                 )(x)

@@ -41,7 +41,12 @@ class SingleTowerHead(keras.layers.Layer):
 
         def conv(filters: int, name: str, **options: Any) -> keras.layers.Conv2D:
             return keras.layers.Conv2D(
-                filters, 3, padding='same', kernel_regularizer=kernel_regularizer, name=name, **options
+                filters,
+                3,
+                padding='same',
+                kernel_regularizer=kernel_regularizer,
+                name=name,
+                **options,
             )
 
         self.convs = [conv(num_filters, f'conv_{i}', use_bias=False) for i in range(num_convs)]
