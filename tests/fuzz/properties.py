@@ -75,8 +75,17 @@ def check_input(
     config: hyperparams.Config,
     raw: dict[Any, Any],
     action: Callable[[], object],
+    *,
+    replaces: bool = False,
 ) -> Refusal:
-    """Checks what `action`, which gives `raw` to `config`, does to it, against the oracle."""
+    """Checks what `action`, which gives `raw` to `config`, does to it, against the oracle.
+
+    Args:
+        config: What is changed.
+        raw: What is given.
+        action: Gives it.
+        replaces: Whether what the fields had before may be gone, as after an assignment.
+    """
     verdict = oracle.judge_tree(raw, type(config), config)
     before = oracle.flatten(config)
     error = attempt(action)
@@ -90,7 +99,8 @@ def check_input(
     assert verdict is not oracle.Verdict.REFUSE, 'accepted what is wrong'
     if verdict is oracle.Verdict.ACCEPT:
         assert list(oracle.find_differences(raw, config)) == []
-        assert oracle.changed_outside(raw, before, oracle.flatten(config)) == []
+        named = dict.fromkeys(raw) if replaces else raw
+        assert oracle.changed_outside(named, before, oracle.flatten(config)) == []
     return None
 
 

@@ -100,7 +100,9 @@ def test_assignment(name: str) -> None:
 
     def check(pair: tuple[str, Any]) -> None:
         config, (field, value) = MAKERS[name](), pair
-        properties.check_input(config, {field: value}, lambda: setattr(config, field, value))
+        properties.check_input(
+            config, {field: value}, lambda: setattr(config, field, value), replaces=True
+        )
 
     run(name, st.sampled_from(fields).flatmap(pairs), check)
 
