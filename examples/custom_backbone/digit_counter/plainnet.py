@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from digit_counter import configs
 
+from digit_counter import configs
 from official_lite.modeling import activations, norm
 
 _LEVELS = range(1, 6)

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from digit_counter import configs
 
+from digit_counter import configs
 from official_lite.core import task_factory
 from official_lite.vision.tasks import retinanet
 
