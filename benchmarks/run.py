@@ -63,10 +63,13 @@ def measure(python: str, package: str, what: str, arguments: list[str]) -> dict[
 
 def describe_machine() -> dict[str, object]:
     """What a reader needs to judge the figures."""
-    model = next(
-        (l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), ''
-    )
-    return {'cpu': model, 'cores': os.cpu_count(), 'python': platform.python_version()}
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
+    return {
+        'cpu': names[0] if names else '',
+        'cores': os.cpu_count(),
+        'python': platform.python_version(),
+    }
 
 
 def main() -> None:

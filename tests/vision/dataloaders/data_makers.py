@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import pathlib
-import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import numpy as np
@@ -86,56 +83,3 @@ def assert_equal_batches(first: Any, second: Any) -> None:
     assert len(first) == len(second)
     for a, b in zip(first, second, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
-
-
-def convert_voc_to_coco(folder: pathlib.Path, split: str, output: pathlib.Path) -> pathlib.Path:
-    """Writes the COCO annotation file of a split of a Pascal VOC folder.
-
-    Boxes are taken as they are: VOC's are inclusive and count from 1, so that x - 1 .. x is the
-    first pixel. Categories get the ids 1, 2, ... in alphabetical order.
-
-    Args:
-        folder: Has `Annotations` and `ImageSets/Main`.
-        split: 'train', 'val' or 'test'.
-        output: The JSON file to write.
-
-    Returns:
-        `output`.
-    """
-    stems = (folder / 'ImageSets' / 'Main' / f'{split}.txt').read_text().split()
-    trees = [ElementTree.parse(folder / 'Annotations' / f'{stem}.xml') for stem in stems]
-    every = sorted((folder / 'Annotations').glob('*.xml'))
-    names = sorted(
-        {
-            element.text or ''
-            for path in every
-            for element in ElementTree.parse(path).iterfind('object/name')
-        }
-    )
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, (stem, tree) in enumerate(zip(stems, trees, strict=True), start=1):
-        size = [int(tree.findtext(f'size/{side}') or 0) for side in ('width', 'height')]
-        images.append(
-            {'id': number, 'file_name': f'{stem}.jpg', 'width': size[0], 'height': size[1]}
-        )
-        for element in tree.iterfind('object'):
-            x0, y0, x1, y1 = (
-                float(element.findtext(f'bndbox/{edge}') or 0)
-                for edge in ('xmin', 'ymin', 'xmax', 'ymax')
-            )
-            annotations.append(
-                {
-                    'id': len(annotations) + 1,
-                    'image_id': number,
-                    'category_id': names.index(element.findtext('name') or '') + 1,
-                    'bbox': [x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1],
-                    'area': (x1 - x0 + 1) * (y1 - y0 + 1),
-                    'iscrowd': 0,
-                }
-            )
-    categories = [{'id': i, 'name': name} for i, name in enumerate(names, start=1)]
-    output.write_text(
-        json.dumps({'images': images, 'annotations': annotations, 'categories': categories})
-    )
-    return output

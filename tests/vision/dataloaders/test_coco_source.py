@@ -21,6 +21,7 @@ from official_lite.vision.dataloaders import (
     tfrecord_source,
     tfrecord_writer,
 )
+from tests import voc_to_coco
 from tests.vision.dataloaders import data_makers
 
 CATEGORIES = [{'id': 7, 'name': 'dog'}, {'id': 3, 'name': 'cat'}, {'id': 90, 'name': 'dog'}]
@@ -271,7 +272,7 @@ def test_all_sources_give_the_same_records(tmp_path: pathlib.Path):
 
 def test_blood_cells(data_dir: pathlib.Path, tmp_path: pathlib.Path):
     """Real data: 205 images of 640x480, converted from Pascal VOC."""
-    path = data_makers.convert_voc_to_coco(data_dir / 'bccd', 'train', tmp_path / 'train.json')
+    path = voc_to_coco.convert_voc_to_coco(data_dir / 'bccd', 'train', tmp_path / 'train.json')
     source = coco_source.build_coco_source(str(path), str(data_dir / 'bccd' / 'JPEGImages'))
     assert source.info.class_names == ('Platelets', 'RBC', 'WBC')
     assert source.info.num_examples == 205
