@@ -128,7 +128,7 @@ def test_the_default_for_own_data() -> None:
     assert (task.train_data.is_training, task.validation_data.is_training) == (True, False)
     assert task.model.num_classes == 0  # from the data
     assert task.model.backbone.get() == backbones.ResNet(
-        model_id=10, depth_multiplier=0.5, stem_pool=False
+        model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
     )
     assert task.model.anchor == retinanet.Anchor(aspect_ratios=[0.7], anchor_size=2.0)
     assert (task.model.min_level, task.model.max_level) == (3, 5)

@@ -256,7 +256,6 @@ def test_fields_of_the_data_config_reach_the_reader():
     config.seed = 4
     assert input_reader_factory.build_reader_options(config, seed=9).seed == 4
     config.seed = None
-    assert input_reader_factory.build_reader_options(config).seed == 0
     randomness.set_run_seed(6)
     try:
         assert input_reader_factory.build_reader_options(config).seed == 6
