@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from official_lite import errors
 from official_lite.core import actions, base_task, checkpoints, input_pipelines, replicas
+from official_lite.modeling import freezing
 
 Logs = dict[str, Any]
 
@@ -110,6 +111,9 @@ class Trainer:
         self._epoch = _make_counter('epoch')
         self._random_states = {'random/global': replicas.get_global_seed_state()}
         self._model_keys = checkpoints.model_variables(self._model)
+        freezing.freeze(
+            self._model, self._model_keys, getattr(self._config.task, 'freeze', None) or []
+        )
         exported = {**self._model_keys, checkpoints.STEP_KEY: self._global_step}
         self.export_checkpoint = checkpoints.FlatCheckpoint(exported, metadata)
         self.checkpoint = checkpoints.FlatCheckpoint(
@@ -288,9 +292,11 @@ class Trainer:
         }
 
     def train_loop_end(self) -> Logs:
-        """Training metrics since the last call, which are reset."""
+        """Training metrics since the last call, which are reset, and the last update's gradient norm."""
         logs = {k: v for m in self._train_metrics for k, v in _results(m).items()}
         logs.update(self.get_current_logs())
+        if hasattr(self._optimizer, 'gradient_norm'):
+            logs['gradient_norm'] = float(tf.convert_to_tensor(self._optimizer.gradient_norm))
         for metric in [*self._train_metrics, self._train_loss]:
             metric.reset_state()
         return logs

@@ -257,7 +257,8 @@ class TrainerConfig(hyperparams.Config):
         max_to_keep: Checkpoints kept; older ones are deleted.
         continuous_eval_timeout: Seconds that continuous evaluation waits for a new checkpoint.
             None means for ever.
-        train_steps: Steps in all. 0 means not set.
+        train_steps: Steps in all, each one batch; with gradient accumulation, an update takes
+            several. 0 means not set.
         validation_steps: Batches of one evaluation. -1 means all of the validation data.
         validation_interval: Steps between two evaluations.
         best_checkpoint_export_subdir: Folder inside model_dir for the best checkpoint. '' means none.
@@ -379,6 +380,9 @@ class TaskConfig(hyperparams.Config):
         name: Name of the task, a prefix in logs. None means its class's name.
         differential_privacy_config: Clips and noises gradients. None means neither.
         allow_image_summary: Whether evaluation writes images to TensorBoard.
+        freeze: Ours. Variables that are not trained: prefixes of variable keys (`backbone`), or
+            regular expressions that match a key or a prefix of it as a whole
+            (`backbone/stage_[12].*`). BatchNorm layers frozen as a whole use their moving statistics.
     """
 
     init_checkpoint: str = ''
@@ -388,6 +392,8 @@ class TaskConfig(hyperparams.Config):
     name: Optional[str] = None
     differential_privacy_config: Optional[dp_configs.DifferentialPrivacyConfig] = None
     allow_image_summary: bool = False
+    # Ours.
+    freeze: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.modeling.optimization.configs import epoch_fields
 
-__all__ = ['Length', 'list_unresolved_lengths', 'resolve_lengths']
+__all__ = ['Length', 'describe_accumulation', 'list_unresolved_lengths', 'resolve_lengths']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,21 @@ def resolve_lengths(
     lengths = _resolve_epochs(config, num_examples, global_batch_size)
     _fill_whole_training(config)
     return lengths
+
+
+def describe_accumulation(config: cfg.ExperimentConfig) -> str:
+    """What gradient accumulation makes of the steps, for the log; '' without it."""
+    trainer = config.trainer
+    optimization = getattr(trainer, 'optimizer_config', None)
+    steps = getattr(optimization, 'gradient_accumulation_steps', 1)
+    if steps == 1:
+        return ''
+    updates, rest = divmod(trainer.train_steps, steps)
+    text = (
+        f'gradient_accumulation_steps={steps}: {trainer.train_steps} train steps make {updates} '
+        'updates; warm-up and schedules are in train steps'
+    )
+    return f'{text}; the last {rest} train steps make none' if rest else text
 
 
 def _resolve_epochs(

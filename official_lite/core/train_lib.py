@@ -152,6 +152,9 @@ def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = 
         num_examples = _count_examples(params, info)
         for length in epochs.resolve_lengths(params, num_examples):
             print(f'{length} on {num_examples} examples')
+        accumulation = epochs.describe_accumulation(params)
+        if accumulation:
+            print(accumulation)
     return info
 
 

@@ -229,6 +229,11 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         return self._optimizer
 
     @property
+    def gradient_norm(self) -> tf.Variable:
+        """That of the wrapped optimizer."""
+        return self._optimizer.gradient_norm
+
+    @property
     def iterations(self) -> Any:
         return self._optimizer.iterations
 

@@ -9,6 +9,7 @@ import keras
 from official_lite import errors
 from official_lite.modeling.hyperparams import errors as config_errors
 from official_lite.modeling.optimization import (
+    accumulated_schedule,
     ema_optimizer,
     lamb,
     lars,
@@ -158,7 +159,8 @@ class OptimizerFactory:
         """Builds the optimizer, under the strategy in whose scope it is called.
 
         Args:
-            lr: What `build_learning_rate` returned, or another rate.
+            lr: What `build_learning_rate` returned, or another rate; a schedule is in train steps,
+                of which one update takes `gradient_accumulation_steps`.
             gradient_aggregator: Used instead of the sum over the replicas: list of (gradient,
                 variable) to the same.
             gradient_transformers: Applied in order to the summed list of (gradient, variable),
@@ -181,6 +183,11 @@ class OptimizerFactory:
         kwargs = {
             k: v for k, v in config.get().as_dict().items() if v is not None or k not in _CLIPPING
         }
+        steps_per_update = self._config.gradient_accumulation_steps
+        if steps_per_update > 1:
+            kwargs['gradient_accumulation_steps'] = steps_per_update
+            if callable(lr):
+                lr = accumulated_schedule.AccumulatedSchedule(lr, steps_per_update)
         kwargs['learning_rate'] = lr if callable(lr) else float(lr)
         if gradient_aggregator is not None:
             kwargs['gradient_aggregator'] = gradient_aggregator
@@ -188,10 +195,10 @@ class OptimizerFactory:
             kwargs['gradient_transformers'] = gradient_transformers
         optimizer = _call(_replicated(cls), kwargs, f'optimizer.{config.type}')
         if self._config.ema is not None:
+            ema = self._config.ema.as_dict()
+            ema['start_step'] = -(-ema['start_step'] // steps_per_update)
             optimizer = _call(
-                ema_optimizer.ExponentialMovingAverage,
-                {'optimizer': optimizer} | self._config.ema.as_dict(),
-                'ema',
+                ema_optimizer.ExponentialMovingAverage, {'optimizer': optimizer} | ema, 'ema'
             )
         if postprocessor is not None:
             optimizer = postprocessor(optimizer)

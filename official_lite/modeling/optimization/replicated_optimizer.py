@@ -7,6 +7,7 @@ step happens here, in this order:
 1. sum of the gradients over the replicas (all-reduce);
 2. with loss scaling: are they all finite? If not, the step is skipped on every replica;
 3. with gradient accumulation: mean over the micro steps, and nothing more until the last of them;
+   the norm of all gradients together is noted here (`gradient_norm`);
 4. gradient transformers and clipping;
 5. for each variable: decoupled weight decay, the update rule, the constraint;
 6. the iteration counter.
@@ -43,6 +44,10 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
     Make it, and call `build`, under `strategy.scope()`; call `apply_gradients` in replica context
     (inside `strategy.run`, or without a strategy) with each replica's own gradients. They are
     summed, so each replica's loss is divided by the number of replicas.
+
+    Attributes:
+        gradient_norm: Global norm of the gradients of the last update, float32 variable: of their
+            sum over the replicas, the mean over micro steps, before transformers and clipping.
 
     Update rules may be adapted for each variable by overriding `variable_learning_rate` and
     `variable_weight_decay`.
@@ -108,6 +113,8 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         self.set_loss_scale(loss_scale)
         self._num_micro_steps = 1
         self._micro_step: Optional[keras.Variable] = None
+        # No state: it is in no checkpoint, and not among `variables`.
+        self.gradient_norm = _make_norm_variable()
         self.set_gradient_accumulation_steps(gradient_accumulation_steps)
 
     # Construction.
@@ -238,6 +245,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
             pairs = self._sum_over_replicas(pairs)
         is_finite = self._check_finite(pairs)
         pairs, accumulated, is_applied = self._accumulate(pairs, is_finite)
+        self._note_norm(pairs, is_applied)
         pairs = self._transform(pairs)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,
@@ -308,6 +316,13 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         next_step = tf.math.floormod(step + 1, self._num_micro_steps)
         self._micro_step.assign(tf.where(counts, next_step, step))
         return means, accumulated, is_applied
+
+    def _note_norm(self, pairs: GradientsAndVariables, is_applied: Optional[tf.Tensor]) -> None:
+        """Sets `gradient_norm`, the same on all replicas, if this step is an update."""
+        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
+        if is_applied is not None:
+            norm = tf.where(is_applied, norm, self.gradient_norm)
+        self.gradient_norm.assign(norm)
 
     def _transform(self, pairs: GradientsAndVariables) -> GradientsAndVariables:
         for transformer in self._gradient_transformers:
@@ -436,6 +451,16 @@ def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[Replicat
         return optimizer_cls
     namespace = {'__doc__': optimizer_cls.__doc__, '__module__': __name__}
     return type(optimizer_cls.__name__, (ReplicatedOptimizer, optimizer_cls), namespace)
+
+
+def _make_norm_variable() -> tf.Variable:
+    return tf.Variable(
+        0.0,
+        dtype=tf.float32,
+        name='gradient_norm',
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
 
 def is_summed(

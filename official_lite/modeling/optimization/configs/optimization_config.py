@@ -130,14 +130,25 @@ class WarmupConfig(hyperparams.OneOfConfig):
 class OptimizationConfig(hyperparams.Config):
     """How weights are updated.
 
+    Lengths in here (warm-up, decay, boundaries, `ema.start_step`) are train steps, as
+    `trainer.train_steps` is: batches. They keep their meaning with gradient accumulation.
+
     Attributes:
         optimizer: Which optimizer.
         ema: Moving average of the weights. None means none.
         learning_rate: Which learning-rate schedule.
         warmup: Which warm-up, over the first steps of the schedule.
+        gradient_accumulation_steps: Train steps (batches) whose gradients are averaged for one
+            update. n of them with batches of b examples do what one with n * b does.
     """
 
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     ema: Optional[opt_cfg.EMAConfig] = None
     learning_rate: LrConfig = dataclasses.field(default_factory=LrConfig)
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
+    # Ours.
+    gradient_accumulation_steps: int = 1
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.gradient_accumulation_steps < 1:
+            report('gradient_accumulation_steps', expected='1 or more')
