@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -22,8 +24,8 @@ class DetectionModule(export_base.ExportModule):
     NMS (`detection_generator.apply_nms` off) it returns `decoded_boxes` and `decoded_box_scores`.
     """
 
-    def _build_model(self) -> keras.Model:
-        return task_factory.get_task(self.params.task).build_model()
+    def _build_model(self, params: Any) -> keras.Model:
+        return task_factory.get_task(params.task).build_model()
 
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._parser.preprocess_image(image)

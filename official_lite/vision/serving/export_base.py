@@ -62,12 +62,11 @@ class ExportModule(export_base.ExportModule):
         self._input_image_size = [int(length) for length in input_image_size]
         self._input_type = canonical_input_type(input_type)
         self._input_name = input_name or 'inputs'
-        self._task_params = params
-        super().__init__(params, self._build_model() if model is None else model)
+        super().__init__(params, self._build_model(params) if model is None else model)
 
     @abc.abstractmethod
-    def _build_model(self) -> keras.Model:
-        """The model of `params`, built."""
+    def _build_model(self, params: Any) -> keras.Model:
+        """The model of an `ExperimentConfig`, built."""
 
     @abc.abstractmethod
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

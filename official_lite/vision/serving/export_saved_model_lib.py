@@ -10,7 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import initialization
+from official_lite.core import checkpoints
+from official_lite.core import export_base as core_export
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import retinanet
 from official_lite.vision.serving import detection, export_base
@@ -56,7 +57,7 @@ def export_inference_graph(
 
     Raises:
         UsageError: A task that cannot be exported, or an unknown input type.
-        CheckpointError: The checkpoint is missing or is not one of this model.
+        CheckpointError: The checkpoint is missing, or is not one of this model.
     """
     if export_module is None:
         export_module = build_export_module(
@@ -67,13 +68,20 @@ def export_inference_graph(
             num_channels=num_channels,
             input_name=input_name,
         )
+    variables = checkpoints.model_variables(export_module.model)
+    step = 0
     if checkpoint_path:
-        load_weights(export_module, checkpoint_path)
-    model_dir = os.path.join(export_dir, export_saved_model_subdir or '')
-    keys = _signature_names(input_type, function_keys)
-    export_base.save(export_module, model_dir, keys, save_options)
+        path = checkpoints.find_checkpoint(checkpoint_path)
+        step = checkpoints.read_model(variables, path, use_averages=True)
+    model_dir = core_export.export(
+        export_module,
+        _signature_names(input_type, function_keys),
+        os.path.join(export_dir, export_saved_model_subdir or ''),
+        timestamped=False,
+        save_options=save_options,
+    )
     if export_checkpoint_subdir:
-        _save_checkpoint(export_module, os.path.join(export_dir, export_checkpoint_subdir))
+        _save_checkpoint(variables, step, os.path.join(export_dir, export_checkpoint_subdir))
     hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
     return model_dir
 
@@ -98,20 +106,12 @@ def build_export_module(params: Any, **kwargs: Any) -> export_base.ExportModule:
     return detection.DetectionModule(copy.deepcopy(params), **kwargs)
 
 
-def load_weights(module: export_base.ExportModule, checkpoint_path: str) -> None:
-    """Gives all weights of a checkpoint to the module's model.
-
-    Raises:
-        CheckpointError: No such checkpoint, or variables of the model are missing in it.
-    """
-    report = initialization.load_pretrained(module.model, checkpoint_path)
-    if report.missing:
-        raise errors.CheckpointError(
-            f'{len(report.missing)} variables of the model are not in the checkpoint, '
-            f'for example {report.missing[0]}',
-            where=report.path,
-            hint='export with the params.yaml of the run that wrote it',
-        )
+def _save_checkpoint(variables: Mapping[str, tf.Variable], step: int, directory: str) -> None:
+    """Writes the exported weights as a checkpoint of this package."""
+    saved = {**variables, checkpoints.STEP_KEY: tf.Variable(step, dtype=tf.int64)}
+    prefix = os.path.join(directory, f'{checkpoints.CHECKPOINT_NAME}-{step}')
+    checkpoints.FlatCheckpoint(saved).write(prefix)
+    checkpoints.write_state(directory, [prefix])
 
 
 def _signature_names(

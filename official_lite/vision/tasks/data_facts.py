@@ -2,78 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from official_lite.core import data_info as data_infos
 from official_lite.modeling import hyperparams
 
+_NUM_CLASSES = 'task.model.num_classes'
+_NAMES = 'task.class_names'
+_IDS = 'task.category_ids'
+
 
 def resolve_classes(config: Any, info: data_infos.DataInfo) -> None:
     """Fills `task.model.num_classes`, `task.class_names` and `task.category_ids` from the data.
 
-    A field that somebody set stays; the default of a class or of an experiment gives way.
+    A field that somebody set stays; the default of a class or of an experiment gives way. Data that
+    does not list its classes (TFRecords) says only which labels occur: there, a number of classes
+    above them stays in any case, and names and ids that somebody set are believed.
 
     Args:
-        config: The `ExperimentConfig`; changed in place.
+        config: The `ExperimentConfig`; changed in place. Calling it again changes nothing.
         info: Facts of the training data.
 
     Raises:
         ConfigError: Fields that were set contradict the data; all of them at once.
     """
-    facts = {
-        'task.model.num_classes': info.num_classes,
-        'task.class_names': list(info.class_names),
-        'task.category_ids': list(info.category_ids),
-    }
+    facts = _listed_facts(info) if info.declares_classes else _occurring_facts(config, info)
     problems = [
         problem
         for path, fact in facts.items()
-        if (problem := _contradiction(config, path, fact, info)) is not None
+        if (problem := _find_contradiction(config, path, fact, info)) is not None
     ]
     if problems:
         raise hyperparams.ConfigError(problems)
     for path, fact in facts.items():
-        if not _is_chosen(config, path) and _value(config, path) != fact:
+        if not _is_chosen(config, path) and _get(config, path) != fact:
             config.set_from(path, fact, source=f'data: {info.origin}')
 
 
-def check_same_classes(info: data_infos.DataInfo, other: data_infos.DataInfo) -> None:
-    """Checks that labels mean the same in training and validation data.
+def check_same_classes(task_config: Any, info: data_infos.DataInfo) -> None:
+    """Checks that labels mean in the validation data what they mean to the model.
+
+    Args:
+        task_config: The task's config, resolved.
+        info: Facts of the validation data.
 
     Raises:
-        ConfigError: Names or ids of some label differ.
+        ConfigError: Name or id of some label differs.
     """
-    for what, ours, theirs in (
-        ('class names', info.class_names, other.class_names),
-        ('category ids', info.category_ids, other.category_ids),
+    if not info.declares_classes:
+        return
+    for what, expected, received in (
+        ('class_names', list(task_config.class_names), list(info.class_names)),
+        ('category_ids', list(task_config.category_ids), list(info.category_ids)),
     ):
-        if ours != theirs:
-            index = next(
-                (i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b),
-                min(len(ours), len(theirs)),
+        if expected and expected != received:
+            first = next(
+                (i for i, (a, b) in enumerate(zip(expected, received)) if a != b),
+                min(len(expected), len(received)),
             )
-            raise hyperparams.ConfigError(
-                [
-                    hyperparams.Problem(
-                        path='task.validation_data',
-                        message=f'training and validation data differ in their {what}, from label '
-                        f'{index + 1} on',
-                        expected=f'{_excerpt(ours, index)} as in {info.origin}',
-                        received=f'{_excerpt(theirs, index)} in {other.origin}',
-                    )
-                ]
+            problem = hyperparams.Problem(
+                path='task.validation_data',
+                message=f'its classes are not those of task.{what}: they differ from label '
+                f'{first + 1} on',
+                expected=_excerpt(expected[first:]),
+                received=f'{_excerpt(received[first:])} in {info.origin}',
+                hint='give training and validation data the same categories with the same ids',
             )
+            raise hyperparams.ConfigError([problem])
 
 
-def _contradiction(
+def _listed_facts(info: data_infos.DataInfo) -> dict[str, Any]:
+    return {
+        _NUM_CLASSES: info.num_classes,
+        _NAMES: list(info.class_names),
+        _IDS: list(info.category_ids),
+    }
+
+
+def _occurring_facts(config: Any, info: data_infos.DataInfo) -> dict[str, Any]:
+    """What the config becomes where data shows only labels: their largest is a lower bound."""
+    names = _get(config, _NAMES) if _is_chosen(config, _NAMES) else []
+    num_classes = max(info.num_classes, _get(config, _NUM_CLASSES))
+    if names and not _is_chosen(config, _NUM_CLASSES):
+        num_classes = max(info.num_classes, len(names) + 1)
+    if _is_chosen(config, _NUM_CLASSES) and info.max_label < _get(config, _NUM_CLASSES):
+        num_classes = _get(config, _NUM_CLASSES)
+    known = dict(enumerate(info.class_names, start=1))
+    names = names or [known.get(k, f'class_{k}') for k in range(1, num_classes)]
+    ids = _get(config, _IDS) if _is_chosen(config, _IDS) else list(range(1, num_classes))
+    return {_NUM_CLASSES: num_classes, _NAMES: names, _IDS: ids}
+
+
+def _find_contradiction(
     config: Any, path: str, fact: Any, info: data_infos.DataInfo
 ) -> hyperparams.Problem | None:
-    value = _value(config, path)
-    if not _is_chosen(config, path) or value == fact or value in (0, [], None):
+    value = _get(config, path)
+    if not _is_chosen(config, path) or value == fact:
         return None
-    expected = f'{_excerpt(fact)}, as {info.origin} has'
-    if path.endswith('num_classes'):
-        expected = f'{fact}: {fact - 1} classes in {info.origin} and the background'
+    expected = f'{_excerpt(fact)}, as in {info.origin}'
+    if path == _NUM_CLASSES:
+        what = 'classes' if info.declares_classes else 'labels'
+        expected = f'{fact}, because {info.origin} has {fact - 1} {what}, and background counts'
     return hyperparams.Problem(
         path=path,
         expected=expected,
@@ -84,19 +114,20 @@ def _contradiction(
 
 
 def _is_chosen(config: Any, path: str) -> bool:
-    """Whether a person set the field, and not a default or the data of an earlier call."""
+    """Whether a person set the field to something, and not a default or the data of last time."""
     source = config.source_of(path)
-    return config.is_set(path) and (source is None or source.kind != 'data')
+    is_from_data = source is not None and source.kind == 'data'
+    return config.is_set(path) and not is_from_data and _get(config, path) not in (0, [], None)
 
 
-def _value(config: Any, path: str) -> Any:
+def _get(config: Any, path: str) -> Any:
     for name in path.split('.'):
         config = getattr(config, name)
     return list(config) if isinstance(config, (list, tuple)) else config
 
 
-def _excerpt(value: Any, start: int = 0) -> str:
-    if not isinstance(value, (list, tuple)):
+def _excerpt(value: Any) -> str:
+    if not isinstance(value, Sequence) or isinstance(value, str):
         return str(value)
-    shown = ', '.join(str(item) for item in value[start : start + 4]) or 'none'
-    return f'{shown}, ... ({len(value)})' if len(value) - start > 4 else shown
+    shown = ', '.join(str(item) for item in value[:4]) or 'none'
+    return f'{shown}, ... ({len(value)} in all)' if len(value) > 4 else shown

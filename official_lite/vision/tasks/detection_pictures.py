@@ -10,6 +10,7 @@ import numpy as np
 from official_lite.vision import visualization
 
 _CELL_PX = 320  # the longer side of an image in the grid, at least
+_DETECTION_KEYS = ('detection_boxes', 'detection_scores', 'detection_classes', 'num_detections')
 _LABEL_KEYS = ('image_info', 'boxes', 'classes', 'is_valid')
 
 
@@ -36,7 +37,8 @@ def make_picture(
     """
     cells: list[np.ndarray] = []
     for images, labels in batches:
-        outputs = {key: np.asarray(value) for key, value in detect(images, labels).items()}
+        outputs = detect(images, labels)
+        outputs = {key: np.asarray(outputs[key]) for key in _DETECTION_KEYS}
         labels = {key: np.asarray(labels[key]) for key in _LABEL_KEYS if key in labels}
         images = np.asarray(images)
         for row in np.flatnonzero(labels.get('is_valid', np.ones(len(images), bool))):

@@ -120,9 +120,18 @@ class RetinaNetTask(base_task.Task):
         return {self.loss: losses[0], **dict(zip(_LOSS_NAMES, losses))}
 
     def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
-        """Means of total, class, box and model loss; for validation also makes the evaluator."""
-        if not training and self.task_config.use_coco_metrics:
-            self._evaluator = self.build_evaluator()
+        """Means of total, class, box and model loss; for validation also makes the evaluator.
+
+        Raises:
+            UsageError: The validation data has other classes, or its annotation file is not one.
+        """
+        if not training:
+            data = self.task_config.validation_data
+            if data.source.type or data.input_path:  # and not a dataset given to the trainer
+                info = self.get_data_info(self.task_config, is_training=False)
+                data_facts.check_same_classes(self.task_config, info)
+            if self.task_config.use_coco_metrics:
+                self._evaluator = self.build_evaluator()
         return [keras.metrics.Mean(name, dtype='float32') for name in _LOSS_NAMES]
 
     def build_evaluator(self) -> coco_evaluator.COCOEvaluator:
