@@ -79,7 +79,7 @@ class RetinaNetTask(base_task.Task):
         """The same from a later batch on, without reading those before it where data allows."""
         return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
 
-    def build_losses(
+    def build_losses(  # type: ignore[override]  # Model Garden's order of arguments
         self,
         outputs: Mapping[str, Any],
         labels: Mapping[str, Any],
@@ -184,8 +184,8 @@ class RetinaNetTask(base_task.Task):
         self, state: Any = None, step_outputs: Mapping[str, Any] | None = None
     ) -> Any:
         """Gives the detections of one step to the evaluator, which is the state."""
-        if not self.task_config.use_coco_metrics:
-            return None
+        if not self.task_config.use_coco_metrics or step_outputs is None:
+            return state
         if state is None:
             state = self._evaluator
             state.reset_states()
