@@ -119,7 +119,7 @@ def compute_coco_metrics(
     Returns:
         The tables, from which `metrics()` and `category_metrics()` follow.
     """
-    limits = tuple(min(limit, max_num_detections) for limit in (1, 10, max_num_detections))
+    limits = (min(1, max_num_detections), min(10, max_num_detections), max_num_detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports every step with print()
         evaluation = cocoeval.COCOeval(
             _to_index(ground_truth), _to_index(_with_ids(ground_truth, detections)), iou_type
