@@ -95,6 +95,21 @@ def test_d5_an_overridden_train_step_equals_the_base(results: dict[str, Any]) ->
     _assert_equal_training(results['one_device']['base'], results['one_device']['overridden'])
 
 
+@pytest.mark.parametrize('strategy', ('one_device', *STRATEGIES))
+def test_d7_accumulation_equals_a_large_batch(results: dict[str, Any], strategy: str) -> None:
+    expected, accumulated = results['one_device']['base'], results[strategy]['accumulated']
+    _assert_equal_training(expected, accumulated)
+    np.testing.assert_allclose(expected['norms'], accumulated['norms'], rtol=1e-5)
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_d7_the_gradient_norm_is_that_of_all_replicas(
+    results: dict[str, Any], strategy: str
+) -> None:
+    expected = results['one_device']['base']['norms']
+    np.testing.assert_allclose(results[strategy]['base']['norms'], expected, rtol=1e-5)
+
+
 def test_compiled_loss_equals_built_loss_on_two_replicas(results: dict[str, Any]) -> None:
     _assert_equal_training(results['one_device']['base'], results['one_device']['compiled'])
     _assert_equal_training(results['one_device']['base'], results['mirrored']['compiled'])

@@ -51,8 +51,9 @@ def make_trainer(strategy: Any, task_cls: Any, evaluate: bool = False, **overrid
 def train(strategy: Any, task_cls: Any) -> dict[str, Any]:
     trainer = make_trainer(strategy, task_cls)
     with strategy.scope():
-        losses = [float(trainer.train(1)['training_loss']) for _ in range(NUM_STEPS)]
-    return {'losses': losses, 'weights': get_weights(trainer)}
+        logs = [trainer.train(1) for _ in range(NUM_STEPS)]
+    losses, norms = ([float(log[k]) for log in logs] for k in ('training_loss', 'gradient_norm'))
+    return {'losses': losses, 'norms': norms, 'weights': get_weights(trainer)}
 
 
 def get_weights(trainer: Any) -> dict[str, Any]:
@@ -72,6 +73,19 @@ def train_compiled(strategy: Any) -> dict[str, Any]:
             return tf.constant(0.0)
 
     return train(strategy, CompiledTask)
+
+
+def train_accumulated(strategy: Any) -> dict[str, Any]:
+    """Half the batch and two micro steps for each update: the same updates as `train`."""
+    overrides = {
+        'task__train_data__global_batch_size': 4,
+        'trainer__optimizer_config__gradient_accumulation_steps': 2,
+    }
+    trainer = make_trainer(strategy, tiny_task.TinyTask, **overrides)
+    with strategy.scope():
+        logs = [trainer.train(2) for _ in range(NUM_STEPS)]
+    losses, norms = ([float(log[k]) for log in logs] for k in ('training_loss', 'gradient_norm'))
+    return {'losses': losses, 'norms': norms, 'weights': get_weights(trainer)}
 
 
 def train_float16(strategy: Any) -> dict[str, Any]:
@@ -166,6 +180,7 @@ def main(name: str, output: str) -> None:
         'num_replicas': strategy.num_replicas_in_sync,
         'base': train(strategy, tiny_task.TinyTask),
         'overridden': train(strategy, tiny_task.OverriddenTask),
+        'accumulated': train_accumulated(strategy),
         'evaluation': evaluate(strategy),
         'batch_norm': train_batch_norm(strategy),
         'seeds': read_seeds(strategy),
