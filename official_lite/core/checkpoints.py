@@ -149,11 +149,13 @@ class CheckpointSource:
         try:
             return action()
         except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+            is_there = tf.io.gfile.exists(self.path + '.index')
+            damaged = f'if it is damaged, delete {self.path}.index to go on from the one before it'
             raise errors.CheckpointError(
                 'cannot read the checkpoint',
                 where=self.path,
                 received=_first_line(error),
-                hint='give the path without .index, or its folder',
+                hint=damaged if is_there else 'give the path without .index, or its folder',
             ) from error
 
 
@@ -343,6 +345,13 @@ def delete_checkpoint(prefix: str) -> None:
 
 def _listed_checkpoints(directory: str) -> list[str]:
     state = tf.train.get_checkpoint_state(directory)
+    if state is None and tf.io.gfile.exists(os.path.join(directory, 'checkpoint')):
+        raise errors.CheckpointError(
+            'the list of checkpoints is damaged',
+            where=os.path.join(directory, 'checkpoint'),
+            expected='lines such as all_model_checkpoint_paths: "ckpt-1000"',
+            hint='mend it by hand, or choose another folder',
+        )
     paths = list(state.all_model_checkpoint_paths) if state else []
     return [path for path in paths if tf.io.gfile.exists(path + '.index')]
 

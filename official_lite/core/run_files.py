@@ -30,6 +30,7 @@ __all__ = [
 
 PARAMS_FILE = 'params.yaml'
 RUN_FILE = 'run.json'
+_CHECKPOINT_LIST = 'checkpoint'  # names the complete checkpoints; not there before the first
 PACKAGES = ('tensorflow', 'keras', 'numpy', 'pycocotools')
 _HEADER = '# Reproduces this run: train.py --config_file={path} --mode=... --model_dir=...\n'
 
@@ -96,7 +97,7 @@ def save_params(
     _drop_derived(config, tree)
     make_dir(model_dir)
     text = _HEADER.format(path=path) if experiment else ''
-    yaml_files.write_text(path, text + yaml_files.dump_yaml(tree))
+    _write(path, text + yaml_files.dump_yaml(tree))
     return path
 
 
@@ -134,7 +135,7 @@ def save_run_info(
         'earlier': [*history, earlier] if earlier else history,
     }
     make_dir(model_dir)
-    yaml_files.write_text(path, json.dumps(info, indent=2, default=str) + '\n')
+    _write(path, json.dumps(info, indent=2, default=str) + '\n')
     return info
 
 
@@ -218,9 +219,12 @@ def check_resume(config: cfg.ExperimentConfig, model_dir: str) -> list[str]:
         One line per field that differs, to be printed.
 
     Raises:
-        UsageError: If what differs changes the shapes of weights, or the classes.
+        UsageError: If what differs changes the shapes of weights, or the classes, and the run has
+            saved some already.
     """
     changes = find_changes(config, model_dir)
+    if not exists(join(model_dir, _CHECKPOINT_LIST)):
+        return [_format_change(change) for change in changes]
     fatal = [change for change in changes if _decides_weights(config, change[0])]
     if fatal:
         raise errors.UsageError(
@@ -287,6 +291,21 @@ def exists(path: str) -> bool:
     import tensorflow as tf
 
     return bool(tf.io.gfile.exists(path))
+
+
+def _write(path: str, text: str) -> None:
+    """Writes a file of the run; a local one under another name first, so that it is never half there."""
+    is_local = '://' not in path
+    temporary = f'{path}.tmp{os.getpid()}' if is_local else path
+    try:
+        yaml_files.write_text(temporary, text)
+        if is_local:
+            os.replace(temporary, path)
+    except OSError as error:
+        raise errors.UsageError(
+            f'{os.path.basename(path)} cannot be written: {error.strerror}',
+            where=f'--model_dir={os.path.dirname(path)}',
+        ) from error
 
 
 def make_dir(path: str) -> None:

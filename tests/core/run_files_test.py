@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
 import pytest
 import yaml
@@ -129,6 +130,8 @@ def test_changes_of_weights_and_classes_are_refused(
     saved = make(task__model__num_classes=3, task__class_names=['a', 'b'])
     run_files.save_params(saved, str(tmp_path), 'retinanet_custom')
     saved.override(overrides)
+    assert re.search(line, '\n'.join(run_files.check_resume(saved, str(tmp_path))))
+    (tmp_path / 'checkpoint').write_text('')  # from now on there are weights
     with pytest.raises(
         errors.UsageError,
         match=r'(?s)^--model_dir=.*: the run in this folder has weights or classes that this config '

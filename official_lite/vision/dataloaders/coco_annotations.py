@@ -97,7 +97,7 @@ class _Reader:
     def _parse(self, content: bytes) -> Json:
         try:
             data = json.loads(content)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             place = f':{error.lineno}' if isinstance(error, json.JSONDecodeError) else ''
             raise errors.DataError(
                 f'not a JSON file ({error})', where=f'{self._path}{place}'
@@ -146,6 +146,8 @@ class _Reader:
             if id_ in categories:
                 raise self._error(f'categories[{number}]', f'the category id {id_} occurs twice')
             categories[id_] = str(category.get('name', f'class_{id_}'))
+        if not categories:
+            raise self._error('categories', 'there are none', expected='at least one')
         return dict(sorted(categories.items()))
 
     def _read_images(self) -> dict[int, Json]:
@@ -167,7 +169,7 @@ class _Reader:
             if self._get_size is None:
                 raise self._error(entry, 'no height and width')
             height, width = self._get_size(image['file_name'])
-        is_fine = all(isinstance(v, (int, float)) and v >= 1 for v in (height, width))
+        is_fine = all(_is_number(v) and v >= 1 for v in (height, width))
         if not is_fine:
             raise self._error(
                 entry, 'no usable size', expected='pixels', received=f'{height!r} x {width!r}'
@@ -181,7 +183,7 @@ class _Reader:
         groups: dict[int, list[Json]] = {}
         for number, annotation in enumerate(annotations):
             image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
-            if image_id is None or image_id not in images:
+            if not isinstance(image_id, (int, float)) or image_id not in images:
                 raise self._error(
                     f'annotations[{number}]', f'there is no image with the id {image_id!r}'
                 )
@@ -193,11 +195,12 @@ class _Reader:
     ) -> _Box | None:
         """The annotation's box, clipped; None if nothing of it is inside of the image."""
         entry = f'annotation with the id {annotation.get("id")!r}'
-        label = category_labels.get(annotation.get('category_id', None))
+        category_id = annotation.get('category_id')
+        label = category_labels.get(category_id) if isinstance(category_id, (int, float)) else None
         if label is None:
             raise self._error(
                 entry,
-                f'there is no category with the id {annotation.get("category_id")!r}',
+                f'there is no category with the id {category_id!r}',
                 expected=f'one of {_shorten(list(category_labels))}',
             )
         x, y, width, height = self._get_bbox(annotation, entry)
@@ -211,7 +214,7 @@ class _Reader:
         if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
             return None
         area: Any = annotation.get('area')
-        is_given = isinstance(area, (int, float)) and area > 0
+        is_given = _is_number(area) and area > 0
         area = area if is_given else (box[2] - box[0]) * (box[3] - box[1])
         return _Box(
             box=box,
@@ -228,7 +231,7 @@ class _Reader:
         is_fine = (
             isinstance(bbox, (list, tuple))
             and len(bbox) == 4
-            and all(isinstance(v, (int, float)) and math.isfinite(v) for v in bbox)
+            and all(_is_number(v) for v in bbox)
         )
         if not is_fine:
             raise self._error(
@@ -252,7 +255,12 @@ def _is_list_of_dicts(data: Any, key: str) -> bool:
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether this is an integer that fits into 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _shorten(values: Sequence[int]) -> str:
@@ -266,7 +274,9 @@ def _get_polygon_bbox(segmentation: Any) -> list[float] | None:
         return None
     try:
         points = np.concatenate([np.asarray(p, float).reshape(-1, 2) for p in segmentation])
-    except ValueError:
+    except (TypeError, ValueError):
+        return None
+    if not len(points):
         return None
     low, high = points.min(0), points.max(0)
     return [*low.tolist(), *(high - low).tolist()]

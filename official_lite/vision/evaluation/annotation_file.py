@@ -25,8 +25,11 @@ def load_annotation_file(path: str) -> dict[str, Any]:
     try:
         dataset = json.loads(_read_text(path))
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or str(error)
         raise errors.UsageError(
-            'cannot be read', where=path, expected='a COCO JSON', received=str(error)
+            f'the file {path!r} cannot be read ({reason})',
+            where='task.annotation_file',
+            expected='a COCO JSON file',
         ) from error
     except json.JSONDecodeError as error:
         raise errors.UsageError(
