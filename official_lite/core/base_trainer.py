@@ -295,8 +295,9 @@ class Trainer:
         """Training metrics since the last call, which are reset, and the last update's gradient norm."""
         logs = {k: v for m in self._train_metrics for k, v in _results(m).items()}
         logs.update(self.get_current_logs())
-        if hasattr(self._optimizer, 'gradient_norm'):
-            logs['gradient_norm'] = float(tf.convert_to_tensor(self._optimizer.gradient_norm))
+        norm = getattr(self._optimizer, 'gradient_norm', None)
+        if norm is not None:
+            logs['gradient_norm'] = float(tf.convert_to_tensor(norm))
         for metric in [*self._train_metrics, self._train_loss]:
             metric.reset_state()
         return logs

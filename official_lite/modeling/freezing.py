@@ -81,7 +81,9 @@ def _compile(pattern: str, where: str) -> re.Pattern[str]:
     try:
         return re.compile(f'(?:{pattern.removesuffix(":0").rstrip("/")})(?:/.*)?')
     except re.error as error:
-        raise FreezeError(f'{pattern!r} is not a regular expression ({error})', where=where) from error
+        raise FreezeError(
+            f'{pattern!r} is not a regular expression ({error})', where=where
+        ) from error
 
 
 def _nothing_matched(pattern: str, keys: Iterable[str], where: str) -> FreezeError:

@@ -95,7 +95,7 @@ def test_d5_an_overridden_train_step_equals_the_base(results: dict[str, Any]) ->
     _assert_equal_training(results['one_device']['base'], results['one_device']['overridden'])
 
 
-@pytest.mark.parametrize('strategy', ('one_device', *STRATEGIES))
+@pytest.mark.parametrize('strategy', ['one_device', *STRATEGIES])
 def test_d7_accumulation_equals_a_large_batch(results: dict[str, Any], strategy: str) -> None:
     expected, accumulated = results['one_device']['base'], results[strategy]['accumulated']
     _assert_equal_training(expected, accumulated)

@@ -72,7 +72,7 @@ def test_d7_accumulation_is_described_and_checked() -> None:
         'in train steps; the last 2 train steps make none'
     )
     assert epochs.describe_accumulation(tiny_task.make_config()) == ''
-    with pytest.raises(hyperparams.ConfigError, match='gradient_accumulation_steps: .*1 or more'):
+    with pytest.raises(hyperparams.ConfigError, match=r'gradient_accumulation_steps: .*1 or more'):
         tiny_task.make_config(**{_STEPS: 0}).validate()
 
 
@@ -93,11 +93,16 @@ def test_d7_gradient_norm_is_that_before_clipping(clipnorm: float | None) -> Non
 def test_d7_gradient_norm_is_in_the_metrics_file(tmp_path: pathlib.Path) -> None:
     config = tiny_task.make_config()
     train_lib.run_experiment(
-        tf.distribute.get_strategy(), tiny_task.TinyTask(config.task), 'train', config, str(tmp_path)
+        tf.distribute.get_strategy(),
+        tiny_task.TinyTask(config.task),
+        'train',
+        config,
+        str(tmp_path),
     )
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     norms = [line['gradient_norm'] for line in lines if 'gradient_norm' in line]
-    assert len(norms) == 3 and all(norm > 0 for norm in norms)
+    assert len(norms) == 3
+    assert all(norm > 0 for norm in norms)
 
 
 def test_d7_frozen_variables_keep_their_values_and_keys() -> None:
@@ -110,11 +115,12 @@ def test_d7_frozen_variables_keep_their_values_and_keys() -> None:
     changed = [key for key in keys if not np.array_equal(before[key], np.array(keys[key]))]
     assert sorted(changed) == ['head/stem/bias', 'head/stem/kernel']
     slots = [k for k in trainer.checkpoint.variables if k.endswith('/momentum')]
-    assert all('/head/' in key for key in slots) and len(slots) == 2
+    assert all('/head/' in key for key in slots)
+    assert len(slots) == 2
 
 
 @pytest.mark.parametrize(
-    'pattern, moves',
+    ('pattern', 'moves'),
     [('backbone/batch_normalization', False), (r'backbone/.*/(gamma|beta)', True)],
     ids=['whole layer', 'scale and offset only'],
 )
@@ -129,7 +135,7 @@ def test_d7_only_whole_batch_norm_layers_stop_moving(pattern: str, moves: bool) 
 
 
 @pytest.mark.parametrize(
-    'patterns, text',
+    ('patterns', 'text'),
     [
         (
             ['bakbone'],

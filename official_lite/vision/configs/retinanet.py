@@ -302,10 +302,25 @@ class DetectionGenerator(hyperparams.Config):
                 report(name, expected='0 to 1')
         if self.box_coder_weights is not None and len(self.box_coder_weights) != 4:
             report('box_coder_weights', expected='4 numbers: y, x, height, width')
+        self._check_unavailable(report)
         if self.soft_nms_sigma is not None and self.nms_version != 'v1':
             report('soft_nms_sigma', expected=f'null with nms_version={self.nms_version}')
         if self.use_class_agnostic_nms and self.nms_version != 'v2':
             report('use_class_agnostic_nms', expected=f'false with nms_version={self.nms_version}')
+
+    def _check_unavailable(self, report: hyperparams.Report) -> None:
+        """Reports what would have no effect."""
+        if not self.decode_boxes:
+            report('decode_boxes', expected='true: detections are boxes')
+        if self.nms_version == 'tflite':
+            report(
+                'nms_version', expected="'v1', 'v2' or 'batched'", hint="'tflite' is not there yet"
+            )
+        elif self.tflite_post_processing != common.TFLitePostProcessingConfig():
+            report(
+                'tflite_post_processing',
+                expected=f'the defaults, because nms_version is {self.nms_version!r}',
+            )
 
 
 @dataclasses.dataclass

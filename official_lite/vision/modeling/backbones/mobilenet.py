@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import warnings
 from typing import Any, NamedTuple, Optional
 
 import keras
@@ -278,6 +279,18 @@ def _apply_block(
     return result if config['output_intermediate_endpoints'] else (result, {})
 
 
+def _warn_of_activation(model_id: str, norm_activation_config: Any) -> None:
+    """Says that an activation that somebody chose is not that of the backbone."""
+    activation = norm_activation_config.activation
+    if activation == type(norm_activation_config)().activation:
+        return
+    warnings.warn(
+        f'task.model.norm_activation.activation={activation!r} is that of decoder and head: '
+        f'{model_id} has activations of its own',
+        stacklevel=2,
+    )
+
+
 @factory.register_backbone_builder('mobilenet')
 def build_mobilenet(
     input_specs: keras.layers.InputSpec,
@@ -293,6 +306,7 @@ def build_mobilenet(
             received=repr(backbone_config.type),
         )
     config = backbone_config.get()
+    _warn_of_activation(config.model_id, norm_activation_config)
     return MobileNet(
         model_id=config.model_id,
         filter_size_scale=config.filter_size_scale,

@@ -1,0 +1,408 @@
+"""Every field of RetinaNet's model, losses and optimizers changes what is built, or is listed here.
+
+The model is compared by what it consists of (variables, leaf layers and their settings, levels,
+anchors), never by constructor arguments that a class merely keeps; where that is the same, by the
+outputs for fixed weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from official_lite.modeling import freezing, hyperparams, optimization, variable_keys
+from official_lite.vision.configs import retinanet as retinanet_cfg
+from official_lite.vision.modeling import factory
+from official_lite.vision.ops import anchor
+from official_lite.vision.tasks import retinanet
+
+# 64 px, levels 3 to 5, and the further level that FPN makes from them with an activation.
+_BASE: dict[str, Any] = {
+    'num_classes': 3,
+    'input_size': [64, 64, 3],
+    'min_level': 3,
+    'max_level': 6,
+    'anchor': {'num_scales': 1, 'aspect_ratios': [1.0]},
+    'decoder': {'type': 'fpn', 'fpn': {'num_filters': 8}},
+    'head': {'num_convs': 1, 'num_filters': 8},
+    'norm_activation': {'use_sync_bn': False},
+}
+_BACKBONES: dict[str, dict[str, Any]] = {
+    'resnet': {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.125}},
+    'mobilenet': {'type': 'mobilenet', 'mobilenet': {'filter_size_scale': 0.25}},
+}
+_ATTRIBUTE = {'name': 'depth', 'type': 'classification', 'size': 2}
+
+# What a field becomes, where no rule of `_perturb` fits.
+_VALUES: dict[str, Any] = {
+    'input_size': [64, 128, 3],
+    'min_level': 4,
+    'max_level': 5,
+    'anchor.aspect_ratios': [2.0],
+    'backbone.resnet.model_id': 18,
+    'backbone.resnet.stem_type': 'v1',
+    'backbone.resnet.depth_multiplier': 0.25,
+    'backbone.mobilenet.model_id': 'MobileNetV3Small',
+    'backbone.mobilenet.filter_size_scale': 0.5,
+    'backbone.mobilenet.output_stride': 16,
+    'decoder.fpn.fusion_type': 'concat',
+    'head.attribute_heads': [_ATTRIBUTE],
+    'norm_activation.activation': 'swish',
+    'norm_activation.norm_momentum': 0.5,
+}
+# What else must be set for a field to mean something.
+_CONTEXT: dict[str, dict[str, Any]] = {
+    'backbone.resnet.scale_stem': {'backbone.resnet.depth_multiplier': 0.25},
+    'backbone.mobilenet.flat_stochastic_depth_drop_rate': {
+        'backbone.mobilenet.stochastic_depth_drop_rate': 0.5
+    },
+    'backbone.mobilenet.output_stride': {'max_level': 4},
+    'head.share_classification_heads': {'head.attribute_heads': [_ATTRIBUTE]},
+}
+_NOT_ALIVE = {
+    'decoder.fpn.use_keras_layer': 'enlarging by a Keras layer has the same values',
+}
+
+
+def _make_config(backbone: str, **overrides: Any) -> retinanet_cfg.RetinaNet:
+    config = retinanet_cfg.RetinaNet()
+    config.override({**_BASE, 'backbone': _BACKBONES[backbone]})
+    for path, value in overrides.items():
+        config.override({path: value})
+    return config
+
+
+def _leaves(config: hyperparams.Config, prefix: str = '') -> Iterator[str]:
+    """Paths of fields; of a OneOf, those of the chosen branch and not its type."""
+    names = [field.name for field in dataclasses.fields(config)]
+    if isinstance(config, hyperparams.OneOfConfig):
+        names = [str(config.type)]
+    for name in names:
+        if name in ('default_params', 'restrictions'):
+            continue
+        child, path = getattr(config, name), f'{prefix}{name}'
+        if isinstance(child, hyperparams.Config):
+            yield from _leaves(child, f'{path}.')
+        else:
+            yield path
+
+
+def _get(config: Any, path: str) -> Any:
+    for name in path.split('.'):
+        config = getattr(config, name)
+    return config
+
+
+def _perturb(path: str, value: Any) -> Any:
+    if path in _VALUES:
+        return _VALUES[path]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.5 if value else 0.25
+    raise AssertionError(f'{path}: say in _VALUES what {value!r} is to become')
+
+
+def _build(config: retinanet_cfg.RetinaNet) -> Any:
+    keras.utils.clear_session()
+    spec = keras.layers.InputSpec(shape=[None, *config.input_size])
+    return factory.build_retinanet(spec, config)
+
+
+def _describe(model: Any) -> str:
+    keys = variable_keys.variable_keys(model.checkpoint_items)
+    leaves = []
+    for layer in model._flatten_layers(include_self=False):
+        if not list(layer._flatten_layers(include_self=False)) and layer.name != (
+            'detection_generator'
+        ):
+            leaves.append((layer.name, layer.trainable, layer.get_config()))
+    anchors = model.make_anchor_boxes(tf.zeros([1, *model.backbone.inputs[0].shape[1:]]))
+    parts = [
+        {key: tuple(v.shape) for key, v in keys.items()},
+        leaves,
+        {level: np.asarray(boxes).tolist() for level, boxes in anchors.items()},
+        [dict(part.output_specs) for part in (model.backbone, model.decoder)],
+    ]
+    return json.dumps(parts, default=str, sort_keys=True)
+
+
+def _compute_outputs(model: Any) -> list[np.ndarray]:
+    for key, variable in variable_keys.variable_keys(model.checkpoint_items).items():
+        if variable.dtype.startswith('float'):
+            random = np.random.default_rng(zlib.crc32(key.encode()))
+            variable.assign(np.abs(random.normal(size=variable.shape, scale=0.3)) + 0.01)
+    images = np.random.default_rng(1).normal(size=[1, *model.backbone.inputs[0].shape[1:]])
+    outputs = model(tf.constant(images, tf.float32), training=True)
+    return [np.asarray(value) for value in tf.nest.flatten(outputs)]
+
+
+_SHARED: dict[str, tuple[str, Any]] = {}
+
+
+def _base(backbone: str, context: dict[str, Any]) -> tuple[str, Any]:
+    name = f'{backbone} {context}'
+    if name not in _SHARED:
+        model = _build(_make_config(backbone, **context))
+        _SHARED[name] = (_describe(model), model)
+    return _SHARED[name]
+
+
+def _model_fields() -> list[tuple[str, str]]:
+    fields = []
+    for backbone in _BACKBONES:
+        for path in _leaves(_make_config(backbone)):
+            shared = not path.startswith(('backbone.', 'norm_activation.'))
+            is_repeated = shared and backbone != 'resnet'
+            if not path.startswith('detection_generator.') and not is_repeated:
+                fields.append((backbone, path))
+    return fields
+
+
+@pytest.mark.parametrize(('backbone', 'path'), _model_fields())
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_d3_a_field_changes_the_model(backbone: str, path: str) -> None:
+    context = _CONTEXT.get(path, {})
+    description, base = _base(backbone, context)
+    config = _make_config(backbone, **context)
+    value = _perturb(path, _get(config, path))
+    model = _build(_make_config(backbone, **{**context, path: value}))
+    changed = _describe(model) != description
+    if not changed or path in _NOT_ALIVE:
+        pairs = zip(_compute_outputs(base), _compute_outputs(model), strict=True)
+        changed = any(not np.allclose(a, b, rtol=1e-5) for a, b in pairs)
+    assert changed is (path not in _NOT_ALIVE)
+
+
+# Detections.
+
+_DETECTION_VALUES: dict[str, Any] = {
+    'pre_nms_top_k': 2,
+    'pre_nms_score_threshold': 0.6,
+    'nms_iou_threshold': 0.05,
+    'max_num_detections': 3,
+    'nms_version': 'batched',
+    'soft_nms_sigma': 0.3,
+    'return_decoded': True,
+    'use_class_agnostic_nms': True,
+    'box_coder_weights': [2.0, 2.0, 1.0, 1.0],
+}
+_DETECTION_CONTEXT = {'soft_nms_sigma': {'nms_version': 'v1'}}
+# The versions differ at overlaps equal to the threshold (tests/vision/ops); where they run does not
+# change what comes out.
+_DETECTION_EQUAL = {'use_cpu_nms', 'nms_version'}
+
+
+def _detect(**overrides: Any) -> dict[str, np.ndarray]:
+    config = retinanet_cfg.DetectionGenerator(**overrides)
+    generator = factory.build_detection_generator(config)
+    random = np.random.default_rng(3)
+    anchors = anchor.Anchor(3, 3, 1, [1.0], 4.0, [64, 64]).multilevel_boxes
+    boxes = {'3': tf.constant(random.normal(size=[1, 8, 8, 4], scale=0.3), tf.float32)}
+    scores = {'3': tf.constant(random.normal(size=[1, 8, 8, 3]), tf.float32)}
+    found = generator(boxes, scores, anchors, tf.constant([[64.0, 64.0]]))
+    return {k: np.asarray(v) for k, v in found.items() if v is not None and not isinstance(v, dict)}
+
+
+def _is_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return first.keys() == second.keys() and all(
+        first[k].shape == second[k].shape and np.allclose(first[k], second[k]) for k in first
+    )
+
+
+_DETECTION_FIELDS = [
+    path
+    for path in _leaves(retinanet_cfg.DetectionGenerator())
+    if not path.startswith('tflite_post_processing') and path != 'decode_boxes'
+]
+
+
+@pytest.mark.parametrize('name', _DETECTION_FIELDS)
+def test_d3_a_field_changes_detections(name: str) -> None:
+    context = _DETECTION_CONTEXT.get(name, {})
+    default = getattr(retinanet_cfg.DetectionGenerator(), name)
+    value = _DETECTION_VALUES.get(name, not default)
+    is_alive = not _is_equal(_detect(**context), _detect(**{**context, name: value}))
+    assert is_alive is (name not in _DETECTION_EQUAL)
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'text'),
+    [
+        ({'decode_boxes': False}, 'decode_boxes: .*true: detections are boxes'),
+        ({'nms_version': 'tflite'}, "nms_version: .*'v1', 'v2' or 'batched'"),
+        (
+            {'tflite_post_processing': {'max_detections': 7}},
+            'tflite_post_processing: .*the defaults',
+        ),
+    ],
+)
+def test_d3_detection_fields_without_effect_are_refused(
+    overrides: dict[str, Any], text: str
+) -> None:
+    config = _make_config('resnet', detection_generator=overrides)
+    with pytest.raises(hyperparams.ConfigError, match=text):
+        config.validate()
+
+
+# Activations.
+
+
+def test_d3_mobilenet_says_which_activations_are_its_own() -> None:
+    config = _make_config('mobilenet', **{'norm_activation.activation': 'swish'})
+    with pytest.warns(UserWarning, match="activation='swish' .*MobileNetV2 has activations of its"):
+        _build(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        _build(_make_config('mobilenet'))
+
+
+# Losses.
+
+
+@pytest.mark.parametrize('name', list(_leaves(retinanet_cfg.Losses())))
+def test_d3_a_field_changes_the_loss(name: str) -> None:
+    def compute(losses: retinanet_cfg.Losses) -> float:
+        config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'), losses=losses)
+        random = np.random.default_rng(5)
+        shapes = {'3': 8, '4': 4, '5': 2, '6': 1}
+        outputs = {
+            key: {
+                level: tf.constant(random.normal(size=[1, n, n, channels]), tf.float32)
+                for level, n in shapes.items()
+            }
+            for key, channels in (('cls_outputs', 3), ('box_outputs', 4))
+        }
+        labels = {
+            'image_info': tf.constant([[[64.0, 64.0], [64.0, 64.0], [1.0, 1.0], [0.0, 0.0]]]),
+            'boxes': tf.constant([[[8.0, 8.0, 40.0, 40.0]]]),
+            'classes': tf.constant([[1]]),
+        }
+        kernel = tf.ones([2, 2])
+        decay = losses.l2_weight_decay
+        aux = [keras.regularizers.L2(decay / 2)(kernel)] if decay else [tf.constant(1.0)]
+        return float(retinanet.RetinaNetTask(config).build_losses(outputs, labels, aux)[0])
+
+    if name == 'l2_weight_decay':
+        config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'))
+        model = retinanet.RetinaNetTask(config.replace(losses={name: 0.1})).build_model()
+        assert model.losses
+        assert not retinanet.RetinaNetTask(config).build_model().losses
+        return
+    default = retinanet_cfg.Losses()
+    changed = default.replace(**{name: getattr(default, name) * 0.5})
+    assert compute(changed) != pytest.approx(compute(default), rel=1e-4)
+
+
+# Optimizers.
+
+_OPTIMIZER_VALUES: dict[str, Any] = {
+    'clipnorm': 0.01,
+    'clipvalue': 0.01,
+    'global_clipnorm': 0.01,
+    'gradient_clip_norm': 0.01,
+    'weight_decay': 0.5,
+    'decay': 0.5,
+}
+_OPTIMIZER_CONTEXT: dict[str, dict[str, Any]] = {
+    'nesterov': {'momentum': 0.9},
+    'amsgrad': {'beta_2': 0.5},
+    'include_in_weight_decay': {'weight_decay_rate': 0.5},
+    'exclude_from_weight_decay': {'weight_decay_rate': 0.5},
+    'exclude_from_layer_adaptation': {'weight_decay_rate': 0.5},
+}
+_OPTIMIZER_NOT_ALIVE = {
+    'name': 'a name',
+    'jit_compile': 'how the rule runs, not what it does',
+}
+
+
+def _optimizer_fields() -> list[tuple[str, str]]:
+    branches = ('sgd', 'adam', 'adamw')
+    config = optimization.OptimizerConfig()
+    return [
+        (branch, field.name)
+        for branch in branches
+        for field in dataclasses.fields(getattr(config, branch))
+        if field.name not in ('default_params', 'restrictions')
+    ]
+
+
+def _train(branch: str, settings: dict[str, Any]) -> np.ndarray:
+    """Weights after three updates, the first of them with the largest gradient."""
+    key = f'{branch} {settings}'
+    if key not in _TRAINED:
+        _TRAINED[key] = _train_anew(branch, settings)
+    return _TRAINED[key]
+
+
+_TRAINED: dict[str, np.ndarray] = {}
+
+
+def _train_anew(branch: str, settings: dict[str, Any]) -> np.ndarray:
+    config = optimization.OptimizationConfig(
+        {
+            'optimizer': {'type': branch, branch: settings},
+            'learning_rate': {'type': 'constant', 'constant': {'learning_rate': 0.1}},
+        }
+    )
+    factory_ = optimization.OptimizerFactory(config)
+    optimizer = factory_.build_optimizer(factory_.build_learning_rate())
+    variables = {
+        'dense/kernel': tf.Variable([[1.0, -2.0]], name='kernel'),
+        'dense/bias': tf.Variable([0.5], name='bias'),
+    }
+    optimizer.set_variable_keys(variables)
+    optimizer.build(list(variables.values()))
+    for scale in (3.0, 0.5, 0.1):
+        gradients = [tf.constant([[scale, -scale]]), tf.constant([scale / 2])]
+        optimizer.apply_gradients(list(zip(gradients, variables.values(), strict=True)))
+    return np.concatenate([np.ravel(v) for v in variables.values()])
+
+
+@pytest.mark.parametrize(('branch', 'name'), _optimizer_fields())
+def test_d3_a_field_changes_the_updates(branch: str, name: str) -> None:
+    context = _OPTIMIZER_CONTEXT.get(name, {})
+    default = context.get(name, getattr(getattr(optimization.OptimizerConfig(), branch), name))
+    if name in _OPTIMIZER_VALUES:
+        value = _OPTIMIZER_VALUES[name]
+    elif name == 'name':
+        value = 'other'
+    elif name.startswith(('include', 'exclude')):
+        value = ['kernel']
+    else:
+        value = _perturb(name, default)
+    changed = not np.allclose(
+        _train(branch, context), _train(branch, {**context, name: value}), 1e-7
+    )
+    assert changed is (name not in _OPTIMIZER_NOT_ALIVE)
+
+
+def test_d7_freezing_the_backbone_by_pattern_equals_freeze_backbone() -> None:
+    config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'))
+    expected = retinanet.RetinaNetTask(config.replace(freeze_backbone=True)).build_model()
+    model = retinanet.RetinaNetTask(config).build_model()
+    freezing.freeze(model, variable_keys.variable_keys(model.checkpoint_items), ['backbone'])
+
+    def trained(model: Any) -> list[str]:
+        identities = {variable_keys.identity(v) for v in model.trainable_variables}
+        keys = variable_keys.variable_keys(model.checkpoint_items)
+        return [key for key, v in keys.items() if variable_keys.identity(v) in identities]
+
+    assert trained(model) == trained(expected)
+    images = tf.random.stateless_normal([1, 64, 64, 3], [1, 2])
+    before = [np.array(v) for v in model.backbone.non_trainable_variables]
+    model(images, training=True)
+    for value, wanted in zip(model.backbone.non_trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(value, wanted)
