@@ -49,8 +49,10 @@ def check_same_classes(task_config: Any, info: data_infos.DataInfo) -> None:
 
     Raises:
         ConfigError: Name or id of some label differs.
+        DataError: Data that does not list its classes has a label above those of the model.
     """
     if not info.declares_classes:
+        data_infos.check_classes(info, task_config.model.num_classes)
         return
     for what, expected, received in (
         ('class_names', list(task_config.class_names), list(info.class_names)),
