@@ -182,8 +182,8 @@ class _Reader:
             raise self._error('annotations', 'not a list')
         groups: dict[int, list[Json]] = {}
         for number, annotation in enumerate(annotations):
-            image_id = annotation.get('image_id') if isinstance(annotation, dict) else None
-            if not isinstance(image_id, (int, float)) or image_id not in images:
+            image_id: Any = annotation.get('image_id') if isinstance(annotation, dict) else None
+            if not _can_be_id(image_id) or image_id not in images:
                 raise self._error(
                     f'annotations[{number}]', f'there is no image with the id {image_id!r}'
                 )
@@ -195,8 +195,8 @@ class _Reader:
     ) -> _Box | None:
         """The annotation's box, clipped; None if nothing of it is inside of the image."""
         entry = f'annotation with the id {annotation.get("id")!r}'
-        category_id = annotation.get('category_id')
-        label = category_labels.get(category_id) if isinstance(category_id, (int, float)) else None
+        category_id: Any = annotation.get('category_id')
+        label = category_labels.get(category_id) if _can_be_id(category_id) else None
         if label is None:
             raise self._error(
                 entry,
@@ -229,9 +229,7 @@ class _Reader:
         if bbox is None:
             bbox = _get_polygon_bbox(annotation.get('segmentation'))
         is_fine = (
-            isinstance(bbox, (list, tuple))
-            and len(bbox) == 4
-            and all(_is_number(v) for v in bbox)
+            isinstance(bbox, (list, tuple)) and len(bbox) == 4 and all(_is_number(v) for v in bbox)
         )
         if not is_fine:
             raise self._error(
@@ -257,6 +255,11 @@ def _is_list_of_dicts(data: Any, key: str) -> bool:
 def _is_int(value: Any) -> bool:
     """Whether this is an integer that fits into 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _can_be_id(value: Any) -> bool:
+    """Whether an id can equal this: some tools write them as 10.0."""
+    return isinstance(value, (int, float))
 
 
 def _is_number(value: Any) -> bool:
