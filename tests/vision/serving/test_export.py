@@ -111,7 +111,7 @@ def test_any_batch_size_and_normalized_boxes(trained: tuple[Any, Any, str], tmp_
 
 def test_what_cannot_be_exported_is_refused(trained: tuple[Any, Any, str], tmp_path: pathlib.Path):
     params, _, model_dir = trained
-    with pytest.raises(errors.UsageError, match='^input_type: expected image_tensor or '):
+    with pytest.raises(errors.UsageError, match=r'^input_type: expected image_tensor or '):
         export(params, model_dir, tmp_path, input_type='picture')
     with pytest.raises(errors.CheckpointError, match='no_such'):
         export(params, str(tmp_path / 'no_such'), tmp_path)

@@ -266,7 +266,7 @@ def test_keeps_the_last_checkpoints(tmp_path: pathlib.Path) -> None:
 _SCRIPT = """
 import sys
 from tests.core import tiny_task
-from tests.core.train_lib_test import INTERRUPTED, run
+from tests.core.test_train_lib import INTERRUPTED, run
 run('train', sys.argv[1], trainer__train_steps=int(sys.argv[2]), **INTERRUPTED)
 """
 INTERRUPTED: dict[str, Any] = {
@@ -477,7 +477,7 @@ def test_summaries_from_inside_a_step(tmp_path: pathlib.Path) -> None:
             return super().build_losses(labels, model_outputs, aux_losses)
 
     run('train', tmp_path, task_cls=Task)
-    from tests.core.metrics_log_test import _events
+    from tests.core.test_metrics_log import _events
 
     assert [step for step, _ in _events(tmp_path / 'train')['inside']] == [0, 2, 4]
 
