@@ -44,6 +44,9 @@ MODES = (
 _ALIASES = {'train_and_validate': 'train_and_eval'}
 VISUALIZATION_SUBDIR = 'visualization'
 
+# Where Model Garden's users look for it.
+maybe_create_best_ckpt_exporter = best_checkpoint.maybe_create_best_ckpt_exporter
+
 
 def run_experiment(
     distribution_strategy: tf.distribute.Strategy | None,
@@ -190,7 +193,7 @@ class ExperimentRunner:
             task,
             train=self._is_training,
             evaluate=self._evaluates_at_end,
-            checkpoint_exporter=best_checkpoint.maybe_create_best_ckpt_exporter(
+            checkpoint_exporter=maybe_create_best_ckpt_exporter(
                 params, model_dir, is_chief=self._is_chief
             ),
             num_train_examples=num_train_examples,
