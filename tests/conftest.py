@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,6 +23,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if 'garden' in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _restore_process_settings() -> Iterator[None]:
+    """Takes back what a run sets for the whole process: the number format and the seed."""
+    yield
+    if 'keras' in sys.modules:
+        sys.modules['keras'].config.set_dtype_policy('float32')
+    if 'tf_keras' in sys.modules:
+        sys.modules['tf_keras'].mixed_precision.set_global_policy('float32')
+    if 'official_lite.core.randomness' in sys.modules:
+        sys.modules['official_lite.core.randomness'].set_run_seed(0)
 
 
 @pytest.fixture(scope='session')
