@@ -6,6 +6,7 @@ Lengths that were left open and that mean the whole of training become `trainer.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 
 from official_lite import errors
@@ -128,7 +129,15 @@ def _shorten_warmup(config: cfg.ExperimentConfig, source: str) -> None:
         return
     steps = getattr(warmup.get(), 'warmup_steps', None)
     path = f'trainer.optimizer_config.warmup.{warmup.type}.warmup_steps'
-    if steps and steps >= train_steps and not config.is_set(path):
+    if not steps or steps < train_steps:
+        return
+    if config.is_set(path):
+        warnings.warn(
+            f'{path}: the warm-up of {steps} steps does not end before training does '
+            f'({train_steps} steps), so that the schedule after it is never reached',
+            stacklevel=2,
+        )
+    else:
         config.set_from(path, max(1, train_steps // 20), source=source)
 
 

@@ -145,3 +145,15 @@ def test_a_default_warm_up_ends_before_training_does(changes: dict, expected: in
     for _ in range(2):
         epochs.resolve_lengths(config, 8000)
         assert config.trainer.optimizer_config.warmup.linear.warmup_steps == expected
+
+
+def test_a_chosen_warm_up_that_outlasts_training_is_told() -> None:
+    config = make(
+        {
+            'trainer.train_steps': 60,
+            'trainer.optimizer_config.warmup.linear.warmup_steps': 70,
+        }
+    )
+    with pytest.warns(UserWarning, match='the warm-up of 70 steps does not end before training'):
+        list(epochs.resolve_lengths(config, 100))
+    assert config.trainer.optimizer_config.warmup.linear.warmup_steps == 70
