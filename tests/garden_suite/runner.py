@@ -23,6 +23,40 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'hyperparams': ('modeling/hyperparams/*_test.py',),
     'core': ('core/*_test.py',),
     'configs': ('vision/configs/*_test.py',),
+    'optimization': ('modeling/optimization/*_test.py', 'modeling/optimization/configs/*_test.py'),
+    'backbones': (
+        'vision/modeling/backbones/resnet_test.py',
+        'vision/modeling/backbones/mobilenet_test.py',
+        'vision/modeling/backbones/spinenet*_test.py',
+        'vision/modeling/backbones/factory_test.py',
+        'vision/modeling/layers/nn_blocks_test.py',
+        'vision/modeling/layers/nn_layers_test.py',
+    ),
+    'decoders': (
+        'vision/modeling/decoders/fpn_test.py',
+        'vision/modeling/decoders/nasfpn_test.py',
+        'vision/modeling/decoders/factory_test.py',
+    ),
+    'detection': (
+        'vision/modeling/heads/dense_prediction_heads_test.py',
+        'vision/modeling/layers/detection_generator_test.py',
+        'vision/modeling/retinanet_model_test.py',
+        'vision/modeling/factory_test.py',
+        'vision/ops/anchor*_test.py',
+        'vision/ops/box_*_test.py',
+        'vision/ops/iou_similarity_test.py',
+        'vision/ops/target_gather_test.py',
+        'vision/serving/detection_test.py',
+        'vision/serving/export_*_test.py',
+    ),
+    'augmentation': ('vision/ops/augment_test.py', 'vision/ops/preprocess_ops_test.py'),
+    'data': (
+        'vision/dataloaders/tf_example*_test.py',
+        'vision/dataloaders/tfds*_test.py',
+        'vision/dataloaders/utils_test.py',
+        'vision/evaluation/coco_utils_test.py',
+        'vision/data/*_test.py',
+    ),
 }
 # What the tests import, and what is a helper of tests only. It is copied, not part of the package.
 SUPPORT_FILES = ('core/test_utils.py', 'utils/testing/mock_task.py')
