@@ -18,7 +18,7 @@ EXPERIMENTS: dict[str, str] = {
 
 # Task config class, as 'module.Class' -> module whose import registers its task.
 TASKS: dict[str, str] = {
-    f'{_RETINANET_CONFIGS}.RetinaNetTask': f'{_VISION}.tasks.retinanet',
+    f'{_VISION}.configs.retinanet_task.RetinaNetTask': f'{_VISION}.tasks.retinanet',
 }
 
 # Name of a component, the `type` of its OneOf config -> module whose import registers its builder.

@@ -30,7 +30,8 @@ def dump_modules(package: str, modules: list[str]) -> dict[str, Any]:
     for name in modules:
         module = importlib.import_module(f'{package}.{name}')
         for class_name, member in vars(module).items():
-            is_own = isinstance(member, type) and member.__module__ == module.__name__
+            # Of this module or of one that it was split into: `retinanet` of `retinanet_task`.
+            is_own = isinstance(member, type) and member.__module__.startswith(module.__name__)
             if is_own and dataclasses.is_dataclass(member):
                 result[f'{name}.{class_name}'] = dump(member())
     return result

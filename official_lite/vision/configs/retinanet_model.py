@@ -1,0 +1,233 @@
+"""RetinaNet (arXiv:1708.02002): configs of the model. Model Garden's unless marked as ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal, Optional
+
+from official_lite.modeling import hyperparams
+from official_lite.vision.configs import backbones, common, decoders
+
+__all__ = ['Anchor', 'AttributeHead', 'DetectionGenerator', 'RetinaNet', 'RetinaNetHead']
+
+
+@dataclasses.dataclass
+class Anchor(hyperparams.Config):
+    """The boxes that predictions start from.
+
+    Attributes:
+        num_scales: Sizes per octave: `2 ** (i / num_scales)` times the smallest.
+        aspect_ratios: Width over height of the anchors.
+        anchor_size: Side of the smallest square anchor, in strides of its level.
+    """
+
+    num_scales: int = 3
+    aspect_ratios: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0, 2.0])
+    anchor_size: float = 4.0
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('num_scales', 'aspect_ratios')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.num_scales < 1:
+            report('num_scales', expected='1 or more')
+        if not self.aspect_ratios or any(ratio <= 0 for ratio in self.aspect_ratios):
+            report('aspect_ratios', expected='one or more numbers, each more than 0')
+        if self.anchor_size <= 0:
+            report('anchor_size', expected='more than 0')
+
+
+@dataclasses.dataclass
+class AttributeHead(hyperparams.Config):
+    """A further prediction for every box.
+
+    Attributes:
+        name: Name of the attribute.
+        type: Whether it is a number or a class.
+        size: Numbers, or classes, of the attribute.
+        prediction_tower_name: Attributes with the same name share a tower. '' means one of its own.
+        num_convs: Convolutions of the tower. None means as many as the head's.
+        num_filters: Channels of the tower. None means as many as the head's.
+    """
+
+    name: str = ''
+    type: Literal['regression', 'classification'] = 'regression'
+    size: int = 1
+    prediction_tower_name: str = ''
+    num_convs: Optional[int] = None
+    num_filters: Optional[int] = None
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if not self.name:
+            report('name', expected='a name')
+        if self.size < 1:
+            report('size', expected='1 or more')
+
+
+@dataclasses.dataclass
+class RetinaNetHead(hyperparams.Config):
+    """Two towers of convolutions, one for classes and one for boxes, shared by all levels.
+
+    Attributes:
+        num_convs: Convolutions of each tower.
+        num_filters: Channels of each tower.
+        use_separable_conv: Whether convolutions are depthwise separable.
+        attribute_heads: Further predictions for every box.
+        share_classification_heads: Whether attributes that are classes share the class tower.
+        share_level_convs: Whether the levels share convolutions. BatchNorm is never shared.
+    """
+
+    num_convs: int = 4
+    num_filters: int = 256
+    use_separable_conv: bool = False
+    attribute_heads: list[AttributeHead] = dataclasses.field(default_factory=list)
+    share_classification_heads: bool = False
+    share_level_convs: Optional[bool] = True
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'num_convs',
+        'num_filters',
+        'use_separable_conv',
+        'attribute_heads',
+        'share_classification_heads',
+        'share_level_convs',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.num_convs < 0:
+            report('num_convs', expected='0 or more')
+        if self.num_filters < 1:
+            report('num_filters', expected='1 or more')
+
+
+@dataclasses.dataclass
+class DetectionGenerator(hyperparams.Config):
+    """How scores and box codes become detections.
+
+    Attributes:
+        apply_nms: Whether boxes that overlap better ones are dropped. If not, all come out.
+        decode_boxes: Whether box codes become boxes.
+        pre_nms_top_k: Best boxes of each class, or of the image, that go into suppression.
+        pre_nms_score_threshold: Boxes below this score are dropped.
+        nms_iou_threshold: A box that overlaps a better one by more than this is dropped.
+        max_num_detections: Most detections of an image.
+        nms_version: 'v1', 'v2' and 'batched' differ in how they suppress; 'tflite' is for export.
+        use_cpu_nms: Whether suppression is placed on the CPU.
+        soft_nms_sigma: Overlap lowers scores instead of dropping boxes (arXiv:1704.04503); with
+            'v1' only. None means no.
+        tflite_post_processing: Settings of 'tflite', which replace those above.
+        return_decoded: Whether all boxes come out besides the detections. None means no.
+        use_class_agnostic_nms: Whether boxes of different classes suppress each other; 'v2' only.
+        box_coder_weights: Weights of y, x, height and width in box codes. None means 1 each.
+    """
+
+    apply_nms: bool = True
+    decode_boxes: bool = True
+    pre_nms_top_k: int = 5000
+    pre_nms_score_threshold: float = 0.05
+    nms_iou_threshold: float = 0.5
+    max_num_detections: int = 100
+    nms_version: Literal['v1', 'v2', 'batched', 'tflite'] = 'v2'
+    use_cpu_nms: bool = False
+    soft_nms_sigma: Optional[float] = None
+    tflite_post_processing: common.TFLitePostProcessingConfig = dataclasses.field(
+        default_factory=common.TFLitePostProcessingConfig
+    )
+    return_decoded: Optional[bool] = None
+    use_class_agnostic_nms: Optional[bool] = False
+    box_coder_weights: Optional[list[float]] = None
+
+    def _check(self, report: hyperparams.Report) -> None:
+        for name in ('pre_nms_top_k', 'max_num_detections'):
+            if getattr(self, name) < 1:
+                report(name, expected='1 or more')
+        for name in ('pre_nms_score_threshold', 'nms_iou_threshold'):
+            if not 0 <= getattr(self, name) <= 1:
+                report(name, expected='0 to 1')
+        if self.box_coder_weights is not None and len(self.box_coder_weights) != 4:
+            report('box_coder_weights', expected='4 numbers: y, x, height, width')
+        self._check_unavailable(report)
+        if self.soft_nms_sigma is not None and self.nms_version != 'v1':
+            report('soft_nms_sigma', expected=f'null with nms_version={self.nms_version}')
+        if self.use_class_agnostic_nms and self.nms_version != 'v2':
+            report('use_class_agnostic_nms', expected=f'false with nms_version={self.nms_version}')
+
+    def _check_unavailable(self, report: hyperparams.Report) -> None:
+        """Reports what would have no effect."""
+        if not self.decode_boxes:
+            report('decode_boxes', expected='true: detections are boxes')
+        if self.nms_version == 'tflite':
+            report(
+                'nms_version', expected="'v1', 'v2' or 'batched'", hint="'tflite' is not there yet"
+            )
+        elif self.tflite_post_processing != common.TFLitePostProcessingConfig():
+            report(
+                'tflite_post_processing',
+                expected=f'the defaults, because nms_version is {self.nms_version!r}',
+            )
+
+
+@dataclasses.dataclass
+class RetinaNet(hyperparams.Config):
+    """The model.
+
+    Attributes:
+        num_classes: Number of classes, background (label 0) among them. 0 means: from the data.
+        input_size: Height and width, in px, and channels of the network's input. [] means not set.
+        min_level: Finest level of the pyramid; level l has a stride of 2**l px.
+        max_level: Coarsest level of the pyramid.
+        anchor: The boxes that predictions start from.
+        backbone: What turns an image into features.
+        decoder: What turns features into a pyramid.
+        head: What turns the pyramid into scores and box codes.
+        detection_generator: What turns those into detections.
+        norm_activation: Normalisation and activation of all blocks.
+    """
+
+    num_classes: int = 0
+    input_size: list[Optional[int]] = dataclasses.field(default_factory=list)
+    min_level: int = 3
+    max_level: int = 7
+    anchor: Anchor = dataclasses.field(default_factory=Anchor)
+    backbone: backbones.Backbone = dataclasses.field(
+        default_factory=lambda: backbones.Backbone(type='resnet')
+    )
+    decoder: decoders.Decoder = dataclasses.field(
+        default_factory=lambda: decoders.Decoder(type='fpn')
+    )
+    head: RetinaNetHead = dataclasses.field(default_factory=RetinaNetHead)
+    detection_generator: DetectionGenerator = dataclasses.field(default_factory=DetectionGenerator)
+    norm_activation: common.NormActivation = dataclasses.field(
+        default_factory=common.NormActivation
+    )
+
+    _from_data: ClassVar[tuple[str, ...]] = ('num_classes',)
+    _weight_fields: ClassVar[tuple[str, ...]] = ('num_classes', 'min_level', 'max_level')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.num_classes < 0 or self.num_classes == 1:
+            report(
+                'num_classes',
+                expected='2 or more, background included, or 0: from the data',
+            )
+        if not 1 <= self.min_level <= self.max_level:
+            report('min_level', expected=f'1 to max_level ({self.max_level})')
+        self._check_input_size(report)
+
+    def _check_input_size(self, report: hyperparams.Report) -> None:
+        if not self.input_size:
+            return
+        if len(self.input_size) != 3:
+            report('input_size', expected='[height, width, channels]')
+            return
+        if any(size is not None and size < 1 for size in self.input_size):
+            report('input_size', expected='numbers of 1 or more')
+            return
+        grain = 2 ** max(self.max_level, 0)
+        sides = [size for size in self.input_size[:2] if size is not None]
+        if any(side % grain for side in sides):
+            near = [max(grain, round(side / grain) * grain) for side in sides]
+            report(
+                'input_size',
+                expected=f'height and width that are multiples of {grain} (2 ** max_level)',
+                hint=f'the nearest are {near}',
+            )
