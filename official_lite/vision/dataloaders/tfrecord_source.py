@@ -13,6 +13,7 @@ from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
 from official_lite.vision.dataloaders import (
+    class_file,
     data_cache,
     notices,
     table_source,
@@ -43,7 +44,8 @@ class TfrecordSource(source_lib.Source):
 
     The files are read in sequence, several in turn, through a shuffle buffer: the order of an epoch
     is a function of (seed, epoch) and of the sizes of buffer and cycle. Seeking skips serialized
-    records of one epoch. Every worker reads all files and keeps its share.
+    records of one epoch. Every worker reads all files and keeps its share. A list of classes beside
+    the files (`class_file`) tells names and ids, those of classes that do not occur included.
 
     Args:
         table: What is in the files.
@@ -65,7 +67,8 @@ class TfrecordSource(source_lib.Source):
         self._decoder = decoder
         self._is_compressed = is_compressed
         has_label_map = isinstance(decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap)
-        self._info = _make_info(table, usable, declares_classes=has_label_map)
+        classes = None if has_label_map else class_file.load_class_list(table.paths)
+        self._info = _make_info(table, usable, classes, declares_classes=has_label_map)
         self._segments = _find_segments(table, usable)
 
     @property
@@ -284,22 +287,31 @@ def _leave_out_bad_images(
 
 
 def _make_info(
-    table: tfrecord_scan.TfrecordTable, usable: np.ndarray, *, declares_classes: bool
+    table: tfrecord_scan.TfrecordTable,
+    usable: np.ndarray,
+    listed: class_file.ClassList | None,
+    *,
+    declares_classes: bool,
 ) -> DataInfo:
     # Labels of records without problems; those with a bad image only are in the table too.
     records = np.repeat(np.arange(len(table)), table.num_boxes)
     labels = table.labels[np.isin(records, usable)]
     max_label = int(labels.max(initial=0))
-    num_labels = max([max_label, *table.names])
+    classes = listed or _guess_classes(max([max_label, *table.names]), table.names)
+    num_labels = len(classes.class_names)
+    if max_label > num_labels:
+        raise errors.DataError(
+            f'a record has the label {max_label}, and there are {num_labels} classes',
+            where=class_file.get_class_file(table.paths[0]) or table.paths[0],
+            hint='remove this list of classes if it does not belong to the records beside it',
+        )
     digest = hashlib.sha256()
     for array in (table.lengths[usable], table.num_boxes[usable], labels):
         digest.update(np.ascontiguousarray(array, '<i8').tobytes())
     return DataInfo(
         num_examples=len(usable),
-        class_names=tuple(
-            table.names.get(label, f'class_{label}') for label in range(1, num_labels + 1)
-        ),
-        category_ids=tuple(range(1, num_labels + 1)),
+        class_names=classes.class_names,
+        category_ids=classes.category_ids,
         num_boxes=len(labels),
         boxes_per_class=table_source.count_per_class(labels, num_labels),
         max_label=max_label,
@@ -307,7 +319,15 @@ def _make_info(
         origin=','.join(table.paths) if len(table.paths) <= 2 else f'{table.paths[0]},...',
         num_corrupt=len(table.problems) + len(table.file_problems),
         max_boxes_per_image=int(table.num_boxes[usable].max(initial=0)),
-        declares_classes=declares_classes,
+        declares_classes=declares_classes or listed is not None,
+    )
+
+
+def _guess_classes(num_labels: int, names: Mapping[int, str]) -> class_file.ClassList:
+    labels = range(1, num_labels + 1)
+    return class_file.ClassList(
+        class_names=tuple(names.get(label, f'class_{label}') for label in labels),
+        category_ids=tuple(labels),
     )
 
 
