@@ -62,12 +62,21 @@ def fold_in(key: tf.Tensor, data: int | str | tf.Tensor) -> tf.Tensor:
     """
     if isinstance(data, str):
         data = hash_name(data)
-    number = tf.cast(data, tf.int64)
-    low = tf.cast(tf.bitwise.bitwise_and(number, _INT31_MASK), tf.int32)
-    high = tf.cast(tf.bitwise.right_shift(number, tf.constant(_INT31_BITS, tf.int64)), tf.int32)
+    low, high = _split_number(data)
     # Both halves count, and folding with 1 then 2 differs from folding with 2 then 1.
     key = tf.random.experimental.stateless_fold_in(key, low, alg='philox')
-    return key + tf.stack([tf.zeros([], tf.int32), high])
+    is_low_only = isinstance(high, int) and not high  # so in every name: saves operations
+    return key if is_low_only else key + tf.stack([tf.zeros([], tf.int32), high])
+
+
+def _split_number(number: int | tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
+    """The lower 31 bits of a number, and those above them, int32."""
+    if isinstance(number, int):
+        return tf.constant(number & _INT31_MASK, tf.int32), number >> _INT31_BITS
+    number = tf.cast(number, tf.int64)
+    low = tf.cast(tf.bitwise.bitwise_and(number, _INT31_MASK), tf.int32)
+    high = tf.cast(tf.bitwise.right_shift(number, tf.constant(_INT31_BITS, tf.int64)), tf.int32)
+    return low, high
 
 
 def make_key(

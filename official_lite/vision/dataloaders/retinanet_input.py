@@ -14,7 +14,7 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.vision.dataloaders import parser
 from official_lite.vision.dataloaders import source as source_lib
-from official_lite.vision.ops import box_ops, preprocess_ops
+from official_lite.vision.ops import box_ops, preprocess_ops, uint8_images
 
 __all__ = ['PADDING', 'Parser', 'build_parser']
 
@@ -148,18 +148,16 @@ class Parser(parser.Parser):
         scales: tuple[float, float],
         key: tf.Tensor | None,
     ) -> tuple[tf.Tensor, Labels]:
-        image_size = tf.cast(tf.shape(image)[:2], tf.float32)
-        resized, image_info = preprocess_ops.resize_and_crop_image(
+        resized, image_info = uint8_images.resize_and_crop(
             image,
             self._output_size,
-            padded_size=None,
             aug_scale_min=scales[0],
             aug_scale_max=scales[1],
-            seed=key,
+            key=key,
             keep_aspect_ratio=self._keep_aspect_ratio,
         )
         boxes = preprocess_ops.resize_and_crop_boxes(
-            box_ops.denormalize_boxes(boxes, image_size),
+            box_ops.denormalize_boxes(boxes, image_info[0]),
             image_info[2],
             image_info[1],
             image_info[3],
@@ -170,7 +168,7 @@ class Parser(parser.Parser):
             'boxes': tf.gather(boxes, kept),
             'classes': tf.cast(tf.gather(classes, kept), tf.int32),
         }
-        return _pad_with_mean_colour(_to_uint8(resized), self._padded_size), labels
+        return uint8_images.pad_bottom_right(resized, self._padded_size, _FILL_COLOUR), labels
 
     def _pad(self, values: tf.Tensor, constant: int = PADDING) -> tf.Tensor:
         """Pads the first dimension to `max_num_instances`; nothing may be lost."""
@@ -179,19 +177,6 @@ class Parser(parser.Parser):
         padded = tf.pad(values, paddings, constant_values=tf.cast(constant, values.dtype))
         padded.set_shape([self._max_num_instances, *values.shape[1:]])
         return padded
-
-
-def _to_uint8(image: tf.Tensor) -> tf.Tensor:
-    """Rounds a float image in [0, 255]."""
-    return tf.cast(image + 0.5, tf.uint8)
-
-
-def _pad_with_mean_colour(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
-    """Pads a uint8 image at the bottom and right; [*size, 3]."""
-    fill = tf.constant(_FILL_COLOUR, tf.uint8)
-    # tf.pad takes one value for all channels, so the fill is 0 for the while; uint8 wraps around.
-    padded = tf.image.pad_to_bounding_box(image - fill, 0, 0, size[0], size[1]) + fill
-    return tf.ensure_shape(padded, [*size, 3])
 
 
 def build_parser(

@@ -103,7 +103,7 @@ class TfrecordSource(source_lib.Source):
         )
         cycle_length = min(num_segments, order.cycle_length or _DEFAULT_CYCLE_LENGTH)
         dataset = tf.data.Dataset.from_tensor_slices(permuted).interleave(
-            self._read_segment,
+            lambda number: self._read_segment(number, epoch),
             cycle_length=cycle_length,
             block_length=order.block_length,
             num_parallel_calls=cycle_length if cycle_length > 1 else None,
@@ -118,13 +118,13 @@ class TfrecordSource(source_lib.Source):
             dataset = dataset.shuffle(
                 order.shuffle_buffer_size, seed=seed, reshuffle_each_iteration=False
             )
-        return dataset.map(lambda example: {**example, 'epoch': epoch})
+        return dataset
 
     def _make_ordered(self) -> tf.data.Dataset:
         segments = tf.data.Dataset.range(len(self._segments.counts))
-        return segments.flat_map(self._read_segment)
+        return segments.flat_map(lambda n: self._read_segment(n, tf.zeros([], tf.int64)))
 
-    def _read_segment(self, number: tf.Tensor) -> tf.data.Dataset:
+    def _read_segment(self, number: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
         segments = self._segments
         number = tf.cast(number, tf.int64)
         first, count = (
@@ -137,17 +137,15 @@ class TfrecordSource(source_lib.Source):
             tf.gather(tf.constant(segments.offsets), number) if has_offsets else 0,
             is_compressed=self._is_compressed,
         )
-        return (
-            records.take(count)
-            .enumerate(first)
-            .map(
-                lambda index, serialized: {
-                    'serialized': serialized,
-                    'index': index,
-                    'epoch': tf.zeros([], tf.int64),
-                    'is_valid': tf.constant(True),
-                }
-            )
+        indices = tf.data.Dataset.range(first, first + count)
+        # Zipped, not mapped: no function is called for an example.
+        return tf.data.Dataset.zip(
+            {
+                'serialized': records.take(count),
+                'index': indices,
+                'epoch': _repeat(epoch),
+                'is_valid': _repeat(tf.constant(True)),
+            }
         )
 
     def decode(self, example: Mapping[str, tf.Tensor]) -> source_lib.Tensors:
@@ -257,6 +255,10 @@ def build_tfrecord_source(
     if skip_corrupt:
         source = _leave_out_bad_images(source, table, usable, decoder)
     return source.load_records() if cache and len(usable) else source
+
+
+def _repeat(value: tf.Tensor) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors(value).repeat()
 
 
 def _refuse_problems(table: tfrecord_scan.TfrecordTable, hint: str = '') -> None:
