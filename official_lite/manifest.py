@@ -25,10 +25,13 @@ TASKS: dict[str, str] = {
 BACKBONES: dict[str, str] = {
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
+    'spinenet': f'{_VISION}.modeling.backbones.spinenet',
+    'spinenet_mobile': f'{_VISION}.modeling.backbones.spinenet_mobile',
 }
 DECODERS: dict[str, str] = {
     'fpn': f'{_VISION}.modeling.decoders.fpn',
     'identity': f'{_VISION}.modeling.decoders.factory',
+    'nasfpn': f'{_VISION}.modeling.decoders.nasfpn',
 }
 HEADS: dict[str, str] = {
     'retinanet': f'{_VISION}.modeling.heads.dense_prediction_heads',

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['Backbone', 'MobileNet', 'ResNet']
+__all__ = ['Backbone', 'MobileNet', 'ResNet', 'SpineNet', 'SpineNetMobile']
 
 
 @dataclasses.dataclass
@@ -63,9 +63,10 @@ class ResNet(hyperparams.Config):
     def _check(self, report: hyperparams.Report) -> None:
         if self.depth_multiplier <= 0:
             report('depth_multiplier', expected='more than 0')
-        for name in ('se_ratio', 'stochastic_depth_drop_rate'):
-            if not 0 <= getattr(self, name) <= 1:
-                report(name, expected='0 to 1')
+        if not 0 <= self.se_ratio <= 1:
+            report('se_ratio', expected='0 to 1')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
         if self.replace_stem_max_pool and not self.stem_pool:
             report(
                 'replace_stem_max_pool',
@@ -73,9 +74,29 @@ class ResNet(hyperparams.Config):
             )
 
 
+MobileNetId = Literal[
+    'MobileNetV1',
+    'MobileNetV2',
+    'MobileNetV3Large',
+    'MobileNetV3Small',
+    'MobileNetV3SmallReducedFilters',
+    'MobileNetV3EdgeTPU',
+    'MobileNetMultiMAX',
+    'MobileNetMultiAVG',
+    'MobileNetMultiMAXSeg',
+    'MobileNetMultiAVGSeg',
+    'MobileNetV4ConvSmall',
+    'MobileNetV4ConvMedium',
+    'MobileNetV4ConvMediumSeg',
+    'MobileNetV4ConvLarge',
+    'MobileNetV4HybridMedium',
+    'MobileNetV4HybridLarge',
+]
+
+
 @dataclasses.dataclass
 class MobileNet(hyperparams.Config):
-    """MobileNets (arXiv:1704.04861, 1801.04381, 1905.02244, 2404.10518).
+    """MobileNets (arXiv:1704.04861, 1801.04381, 1905.02244, 2008.08178, 2404.10518).
 
     Attributes:
         model_id: Which network, for example 'MobileNetV2'.
@@ -83,11 +104,12 @@ class MobileNet(hyperparams.Config):
         stochastic_depth_drop_rate: Chance that a block is skipped in training.
         flat_stochastic_depth_drop_rate: Whether that chance is the same for all blocks; if not, it
             rises from 0 at the first block.
-        output_stride: Largest stride; later ones become dilation. None means no limit.
+        output_stride: Largest stride, a power of 2 up to 32 (MobileNetV1: 8, 16 or 32); later ones
+            become dilation. None means no limit.
         output_intermediate_endpoints: Whether the levels' depthwise features come out too.
     """
 
-    model_id: str = 'MobileNetV2'
+    model_id: MobileNetId = 'MobileNetV2'
     filter_size_scale: float = 1.0
     stochastic_depth_drop_rate: float = 0.0
     flat_stochastic_depth_drop_rate: bool = True
@@ -99,10 +121,80 @@ class MobileNet(hyperparams.Config):
     def _check(self, report: hyperparams.Report) -> None:
         if self.filter_size_scale <= 0:
             report('filter_size_scale', expected='more than 0')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
+        strides = (8, 16, 32) if self.model_id == 'MobileNetV1' else (1, 2, 4, 8, 16, 32)
+        if self.output_stride is not None and self.output_stride not in strides:
+            report('output_stride', expected=f'None or one of {", ".join(map(str, strides))}')
+
+
+@dataclasses.dataclass
+class SpineNet(hyperparams.Config):
+    """SpineNet (arXiv:1912.05027), a backbone that is its own decoder: use decoder 'identity'.
+
+    Attributes:
+        model_id: Which size.
+        stochastic_depth_drop_rate: Chance that the last block is skipped in training.
+        min_level: Finest output level.
+        max_level: Coarsest output level.
+    """
+
+    model_id: Literal['49S', '49', '96', '143', '143L', '190'] = '49'
+    stochastic_depth_drop_rate: float = 0.0
+    min_level: int = 3
+    max_level: int = 7
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'min_level', 'max_level')
+
+    def _check(self, report: hyperparams.Report) -> None:
         if not 0 <= self.stochastic_depth_drop_rate <= 1:
             report('stochastic_depth_drop_rate', expected='0 to 1')
-        if self.output_stride is not None and self.output_stride < 1:
-            report('output_stride', expected='1 or more')
+        if not 2 <= self.min_level <= self.max_level:
+            report('min_level', expected=f'2 to max_level ({self.max_level})')
+        if self.max_level > 7:
+            report('max_level', expected='7 or less')
+
+
+@dataclasses.dataclass
+class SpineNetMobile(hyperparams.Config):
+    """SpineNet of inverted bottlenecks (arXiv:2010.11426); use decoder 'identity'.
+
+    Attributes:
+        model_id: Which size.
+        stochastic_depth_drop_rate: Chance that the last block is skipped in training.
+        se_ratio: Channels of squeeze-and-excitation relative to a block's input. 0 means none.
+        expand_ratio: Factor by which blocks widen their input inside.
+        min_level: Finest output level.
+        max_level: Coarsest output level, and of blocks.
+        use_keras_upsampling_2d: Whether maps are enlarged by a Keras layer. Values are the same.
+    """
+
+    model_id: Literal['49', '49S', '49XS'] = '49'
+    stochastic_depth_drop_rate: float = 0.0
+    se_ratio: float = 0.2
+    expand_ratio: int = 6
+    min_level: int = 3
+    max_level: int = 7
+    use_keras_upsampling_2d: bool = False
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'model_id',
+        'se_ratio',
+        'expand_ratio',
+        'min_level',
+        'max_level',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        for name in ('stochastic_depth_drop_rate', 'se_ratio'):
+            if not 0 <= getattr(self, name) <= 1:
+                report(name, expected='0 to 1')
+        if self.expand_ratio < 1:
+            report('expand_ratio', expected='1 or more')
+        if not 3 <= self.min_level <= self.max_level:
+            report('min_level', expected=f'3 to max_level ({self.max_level})')
+        if self.max_level > 7:
+            report('max_level', expected='7 or less')
 
 
 @dataclasses.dataclass
@@ -112,11 +204,15 @@ class Backbone(hyperparams.OneOfConfig):
     Attributes:
         type: Name of the branch that counts. None means not set.
         resnet: Residual networks.
+        spinenet: SpineNets.
+        spinenet_mobile: SpineNets of inverted bottlenecks.
         mobilenet: MobileNets.
     """
 
     type: Optional[str] = None
     resnet: ResNet = dataclasses.field(default_factory=ResNet)
+    spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
+    spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)
     mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

@@ -1,4 +1,4 @@
-"""Configs of decoders. Fields and defaults are Model Garden's.
+"""Configs of decoders. Fields and defaults are Model Garden's unless marked as ours.
 
 To add a decoder of your own, leave this file alone: `register_decoder` in
 `official_lite.vision.registries` adds the branch.
@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['FPN', 'Decoder', 'Identity']
+__all__ = ['FPN', 'NASFPN', 'Decoder', 'Identity']
 
 
 @dataclasses.dataclass
@@ -43,17 +43,53 @@ class FPN(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class NASFPN(hyperparams.Config):
+    """Feature pyramid found by architecture search (arXiv:1904.07392), for the levels 3 to 7.
+
+    Attributes:
+        num_filters: Channels of every level.
+        num_repeats: How often the cell of seven nodes is applied.
+        use_separable_conv: Whether convolutions are depthwise separable.
+        merge_filters: Ours. Channels at which two levels are combined; levels with another number
+            of channels are projected each time. Model Garden's is always 256. None means
+            `num_filters`, which needs no projections: what a narrower pyramid wants.
+    """
+
+    num_filters: int = 256
+    num_repeats: int = 5
+    use_separable_conv: bool = False
+    # Ours.
+    merge_filters: Optional[int] = 256
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'num_filters',
+        'num_repeats',
+        'use_separable_conv',
+        'merge_filters',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        for name in ('num_filters', 'num_repeats'):
+            if getattr(self, name) < 1:
+                report(name, expected='1 or more')
+        if self.merge_filters is not None and self.merge_filters < 1:
+            report('merge_filters', expected='1 or more, or null: as num_filters')
+
+
+@dataclasses.dataclass
 class Decoder(hyperparams.OneOfConfig):
     """Which decoder, and its settings.
 
     Attributes:
         type: Name of the branch that counts. None means not set.
         fpn: Feature pyramid network.
+        nasfpn: NAS-FPN.
         identity: No decoder.
     """
 
     type: Optional[str] = None
     fpn: FPN = dataclasses.field(default_factory=FPN)
+    nasfpn: NASFPN = dataclasses.field(default_factory=NASFPN)
     identity: Identity = dataclasses.field(default_factory=Identity)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import types
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -12,7 +11,7 @@ import keras
 from official_lite import errors
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
-from official_lite.vision.modeling.decoders import factory
+from official_lite.vision.modeling.decoders import factory, feature_levels
 from official_lite.vision.modeling.layers import nn_layers
 
 Features = dict[str, keras.KerasTensor]
@@ -99,7 +98,7 @@ class FPN(keras.Model):
         super().__init__(inputs=inputs, outputs=features, **{'name': 'fpn', **kwargs})
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
-        self._lateral_levels = tuple(str(level) for level in levels)
+        self._lateral_levels = tuple(levels)
         self._output_specs = types.MappingProxyType(
             {level: tuple(feature.shape) for level, feature in features.items()}
         )
@@ -107,7 +106,10 @@ class FPN(keras.Model):
     def call(
         self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
     ) -> dict[str, Any]:
-        used = {level: inputs[level] for level in self._lateral_levels}
+        used = {str(level): inputs[str(level)] for level in self._lateral_levels}
+        shapes = {level: feature.shape for level, feature in used.items()}
+        coarsest = self._lateral_levels[-1]
+        feature_levels.check_sizes(shapes, self._lateral_levels, coarsest=coarsest)
         return super().call(used, training=training, mask=mask)
 
     @property
@@ -133,26 +135,10 @@ def _get_lateral_levels(config: dict[str, Any]) -> list[int]:
             f"Unknown fusion of the FPN. Expected fusion_type 'sum' or 'concat'. "
             f'Received: {config["fusion_type"]!r}'
         )
-    specs, first, last = config['input_specs'], config['min_level'], config['max_level']
-    # Backbones may have other features, such as '2/depthwise', besides those of levels.
-    available = sorted(int(level) for level in specs if level.isdecimal())
-    levels = [level for level in range(first, last + 1) if level <= max(available)]
-    missing = [level for level in levels if level not in available]
-    if not levels or missing:
-        raise ValueError(
-            f'The FPN starts at level {first}, for which the backbone has no features. '
-            f'Expected min_level to be one of its levels {available}. '
-            f'Received: min_level={first}, max_level={last}'
-        )
-    for fine, coarse in itertools.pairwise(levels):
-        for side, name in ((1, 'height'), (2, 'width')):
-            small, large = specs[str(coarse)][side], specs[str(fine)][side]
-            if None not in (small, large) and large != 2 * small:
-                raise ValueError(
-                    f'Feature maps do not fit onto one another: {name} {large} at level {fine} '
-                    f'is not twice the {small} at level {coarse}. '
-                    f'Expected an image {name} that is a multiple of {2 ** levels[-1]}.'
-                )
+    levels = feature_levels.find_input_levels(
+        config['input_specs'], config['min_level'], config['max_level'], decoder='FPN'
+    )
+    feature_levels.check_sizes(config['input_specs'], levels, coarsest=levels[-1])
     return levels
 
 
