@@ -14,6 +14,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     'train': ('train', 'Train or evaluate an experiment; the same as train.py.'),
     'experiments': ('experiments', 'List all experiments.'),
     'config': ('config', "Print an experiment's config, or its JSON Schema."),
+    'data': ('data', 'Convert, inspect or preview a data set.'),
     'check-eval': ('check_eval', 'Evaluate the ground truth as if it were detected: AP must be 1.'),
 }
 

@@ -1,4 +1,4 @@
-"""Pictures of detections: boxes with class names and scores on images, and grids of such images.
+"""Pictures of boxes: with class names, of detections with scores too, and grids of such images.
 
 Pillow and NumPy only. Detected boxes are thick and carry a label; ground truth is a thin white line.
 """
@@ -61,6 +61,44 @@ def draw_detections(
         text = f'{get_class_name(label, class_names)} {score:.2f}'
         _draw_box(pen, scale * box, get_class_color(label), width=max(2, min(size) // 200))
         _draw_text(pen, scale * box, text, get_class_color(label), size)
+    return np.asarray(canvas)
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    *,
+    class_names: Sequence[str] = (),
+    thin_boxes: np.ndarray | None = None,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """Draws annotated boxes with their class names, the largest first so that none is hidden.
+
+    Args:
+        image: uint8 [height, width, 3].
+        boxes: float [n, 4], yxyx in pixels of `image`.
+        labels: int [n], from 1.
+        class_names: Names of labels 1..K; a label without one is shown as its number.
+        thin_boxes: float [m, 4], likewise: drawn below them, thin and white.
+        scale: Magnification of the picture.
+
+    Returns:
+        uint8 [round(scale * height), round(scale * width), 3].
+    """
+    size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
+    canvas = Image.fromarray(np.asarray(image, np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(canvas)
+    for box in np.zeros([0, 4]) if thin_boxes is None else thin_boxes:
+        _draw_box(pen, scale * np.asarray(box), GROUND_TRUTH_COLOR, width=1)
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    for i in np.argsort(-areas, kind='stable'):
+        _draw_box(pen, scale * boxes[i], get_class_color(int(labels[i])), width=2)
+    for i in np.argsort(-areas, kind='stable'):
+        label = int(labels[i])
+        text = get_class_name(label, class_names)
+        _draw_text(pen, scale * boxes[i], text, get_class_color(label), size)
     return np.asarray(canvas)
 
 

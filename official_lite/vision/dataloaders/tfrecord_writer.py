@@ -14,7 +14,13 @@ from PIL import Image
 from official_lite.core import tf_example_builder
 from official_lite.vision.dataloaders import table_source, tf_example_decoder
 
-__all__ = ['DetectionExample', 'make_examples', 'make_tf_example', 'write_tfrecords']
+__all__ = [
+    'DetectionExample',
+    'make_examples',
+    'make_tf_example',
+    'serialize',
+    'write_tfrecords',
+]
 
 _FORMATS = {b'\xff\xd8': 'jpeg', b'\x89P': 'png'}
 
@@ -33,6 +39,8 @@ class DetectionExample:
         areas: float32 [n], square pixels. None means the boxes'.
         class_names: Names of the labels 1..K. () means they are not written.
         masks: bool or uint8 [n, height, width]. None means none are written.
+        file_name: What the image is called. '' means it is not written.
+        base: A serialized `tf.train.Example` whose other features are kept. None means there is none.
     """
 
     image_bytes: bytes
@@ -45,16 +53,31 @@ class DetectionExample:
     areas: np.ndarray | None = None
     class_names: Sequence[str] = ()
     masks: np.ndarray | None = None
+    file_name: str = ''
+    base: bytes | None = None
 
 
 def make_tf_example(example: DetectionExample) -> tf.train.Example:
     """The example as a `tf.train.Example`."""
+    return _build(example).example
+
+
+def serialize(example: DetectionExample) -> bytes:
+    """The example as the bytes of a record; equal examples give equal bytes."""
+    return _build(example).serialized_example
+
+
+def _build(example: DetectionExample) -> tf_example_builder.TfExampleBuilder:
     builder = tf_example_builder.TfExampleBuilder()
+    if example.base is not None:
+        builder.set(tf.train.Example.FromString(example.base))
     builder.add_bytes_feature('image/encoded', example.image_bytes)
     builder.add_bytes_feature('image/format', _FORMATS.get(example.image_bytes[:2], 'other'))
     builder.add_bytes_feature('image/source_id', str(example.source_id))
     builder.add_ints_feature('image/height', example.height_px)
     builder.add_ints_feature('image/width', example.width_px)
+    if example.file_name:
+        builder.add_bytes_feature('image/filename', example.file_name)
     for column, key in enumerate(tf_example_decoder.BOX_KEYS):
         builder.add_floats_feature(key, example.boxes[:, column].tolist())
     builder.add_ints_feature('image/object/class/label', example.labels.tolist())
@@ -70,7 +93,7 @@ def make_tf_example(example: DetectionExample) -> tf.train.Example:
     if example.masks is not None:
         masks = [_encode_mask(mask) for mask in example.masks]
         builder.add_bytes_feature('image/object/mask', masks)
-    return builder.example
+    return builder
 
 
 def _encode_mask(mask: np.ndarray) -> bytes:
@@ -103,8 +126,7 @@ def write_tfrecords(
     writers = [tf.io.TFRecordWriter(path, options) for path in paths]
     try:
         for number, example in enumerate(examples):
-            serialized = make_tf_example(example).SerializeToString()
-            writers[number % num_shards].write(serialized)
+            writers[number % num_shards].write(serialize(example))
     finally:
         for writer in writers:
             writer.close()

@@ -1,0 +1,61 @@
+"""`official-lite data inspect`: what is in a data set, and what looks wrong."""
+
+from __future__ import annotations
+
+import json
+
+from absl import flags
+
+from official_lite.cli import arguments, data_arguments, reporting
+
+__all__ = ['main']
+
+_DESCRIPTION = (
+    'Counts boxes per class, measures boxes and images, tells what looks wrong, and compares the '
+    "boxes with the experiment's anchors."
+)
+
+
+@reporting.command
+def main(argv: list[str]) -> None:
+    """Inspects a data set.
+
+    Args:
+        argv: Program name and flags.
+    """
+    values, _ = arguments.parse_flags(argv, _define, _DESCRIPTION)
+    data = data_arguments.parse_data(values)
+    source = data_arguments.build_source(data)
+    from rich import console as rich_console
+
+    from official_lite.vision import visualization
+    from official_lite.vision.data import anchor_fit, inspection, plots, report
+
+    checked = values.num_checked_images
+    found = inspection.inspect_source(
+        source,
+        anchor_fit.build_anchor_settings(data.config.task, is_training=data.is_training),
+        keep_aspect_ratio=data.data_config.parser.keep_aspect_ratio,
+        max_num_checked_images=None if checked < 0 else checked,
+    )
+    if values.json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        report.print_inspection(found, rich_console.Console())
+    if values.plots:
+        path = visualization.save_png(plots.draw_inspection(found), values.plots)
+        if not values.json:
+            print(f'plots in {path}')
+
+
+def _define(values: flags.FlagValues) -> None:
+    data_arguments.define_data_flags(values)
+    flags.DEFINE_boolean('json', False, 'Print JSON, not tables.', flag_values=values)
+    flags.DEFINE_string('plots', None, 'PNG file to draw charts into.', flag_values=values)
+    flags.DEFINE_integer(
+        'num_checked_images',
+        1000,
+        'Images, spread evenly, whose headers are read: sizes, kinds, orientation. -1: all, 0: none.',
+        flag_values=values,
+        lower_bound=-1,
+    )

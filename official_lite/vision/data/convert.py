@@ -1,0 +1,281 @@
+"""Converts the examples of any source into TFRecords or into a COCO data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from official_lite import errors
+from official_lite.vision.data import parallel, records, shards
+from official_lite.vision.dataloaders import class_file, coco_writer, tfrecord_writer
+from official_lite.vision.dataloaders import source as source_lib
+
+__all__ = ['Conversion', 'convert_to_coco', 'convert_to_tfrecords', 'make_storable']
+
+# What every reader of TFRecords decodes; such images are stored as they are.
+_KEPT = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
+# Encoded images are some 100 kB: enough of them to keep threads busy, few enough for the memory.
+_NUM_AHEAD_PER_WORKER = 8
+# Shards of about 100 MB at that size.
+_EXAMPLES_PER_SHARD = 1000
+
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        paths: The TFRecord files, or the annotation file.
+        class_path: The list of classes; '' where the annotation file has it.
+        num_examples, num_boxes: Counts.
+        num_bytes: Bytes of the encoded images.
+        num_reencoded: Images that were neither JPEG nor PNG, and became PNG.
+    """
+
+    paths: tuple[str, ...]
+    class_path: str
+    num_examples: int
+    num_boxes: int
+    num_bytes: int
+    num_reencoded: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    record: records.Record
+    image_bytes: bytes
+    is_reencoded: bool
+
+
+class _Loader:
+    """Reads the images of a source in parallel, and checks that they can be decoded."""
+
+    def __init__(
+        self, source: source_lib.Source, num_workers: int, finish: Callable[[_Loaded], object]
+    ) -> None:
+        self._source = source
+        self._num_workers = num_workers
+        self._finish = finish
+        self.num_boxes = self.num_bytes = self.num_reencoded = 0
+
+    def __iter__(self) -> Iterator[object]:
+        """What `finish` makes of each example, in the source's order; it runs in the threads too."""
+        num_ahead = _NUM_AHEAD_PER_WORKER * self._num_workers
+        found = records.iterate_records(self._source)
+        with futures.ThreadPoolExecutor(self._num_workers) as pool:
+            executor = pool if self._num_workers > 1 else None
+            results = parallel.map_in_order(self._work, found, executor, num_ahead=num_ahead)
+            for loaded, finished in results:
+                self.num_boxes += len(loaded.record.labels)
+                self.num_bytes += len(loaded.image_bytes)
+                self.num_reencoded += loaded.is_reencoded
+                yield finished
+
+    def _work(self, record: records.Record) -> tuple[_Loaded, object]:
+        original = self._read(record)
+        if not record.is_decoded:
+            reason = source_lib.check_image(original) if _is_kept(original) else ''
+            if reason:
+                raise self._make_error(record, reason)
+        try:
+            stored = make_storable(original)
+        except (OSError, UnidentifiedImageError) as error:
+            reason = f'the image cannot be decoded ({error})'
+            raise self._make_error(record, reason) from error
+        loaded = _Loaded(record, stored, stored is not original)
+        return loaded, self._finish(loaded)
+
+    def _read(self, record: records.Record) -> bytes:
+        if record.serialized is not None:
+            features = tf.train.Example.FromString(record.serialized).features.feature
+            return bytes(features['image/encoded'].bytes_list.value[0])
+        try:
+            return self._source.read_image(record.index)
+        except (tf.errors.OpError, OSError) as error:
+            reason = f'the image cannot be read ({getattr(error, "message", error)})'
+            raise self._make_error(record, reason) from error
+
+    def _make_error(self, record: records.Record, reason: str) -> errors.DataError:
+        return errors.DataError(
+            reason,
+            where=self._source.describe(record.index),
+            hint='mend or remove it, or set skip_corrupt=true to leave such examples out',
+        )
+
+
+def _is_kept(image_bytes: bytes) -> bool:
+    return image_bytes.startswith(_KEPT)
+
+
+def make_storable(image_bytes: bytes) -> bytes:
+    """The same bytes if they are a JPEG or a PNG; else the picture as PNG, its first frame.
+
+    Raises:
+        OSError: It is no image that Pillow can read.
+    """
+    if _is_kept(image_bytes):
+        return image_bytes
+    with Image.open(io.BytesIO(image_bytes)) as image:
+        buffer = io.BytesIO()
+        image.convert('L' if image.mode in ('1', 'L') else 'RGB').save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def convert_to_tfrecords(
+    source: source_lib.Source,
+    prefix: str,
+    *,
+    num_shards: int | None = None,
+    num_workers: int = 1,
+    is_compressed: bool = False,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Conversion:
+    """Writes `PREFIX-00000-of-00008.tfrecord` and so on, with Model Garden's features.
+
+    Read one after the other, the files have the examples in the source's order. All features that
+    records of the source have besides (masks, attributes) are kept. The files appear at the end, all
+    at once; an error leaves nothing behind.
+
+    Args:
+        source: The examples.
+        prefix: Folder and beginning of the files' names.
+        num_shards: Number of files. None means one for every 1,000 images.
+        num_workers: Threads that read, check and encode. The files do not depend on it.
+        is_compressed: Whether to compress the files by gzip.
+        overwrite: Whether files of an earlier conversion may be replaced.
+        on_progress: Called with the number of examples written so far.
+
+    Raises:
+        UsageError: There are such files already, or more shards than examples.
+        DataError: An example cannot be read.
+    """
+    info = source.info
+    _check_count('num_workers', num_workers, None)
+    if num_shards is None:
+        num_shards = -(-info.num_examples // _EXAMPLES_PER_SHARD)
+    _check_count('num_shards', num_shards, info.num_examples)
+
+    def finish(loaded: _Loaded) -> bytes:
+        return tfrecord_writer.serialize(_make_example(source, loaded))
+
+    writer = shards.ShardWriter(
+        prefix,
+        num_shards=num_shards,
+        num_examples=info.num_examples,
+        classes=class_file.ClassList(info.class_names, info.category_ids),
+        is_compressed=is_compressed,
+        overwrite=overwrite,
+    )
+    loader = _Loader(source, num_workers, finish)
+    with writer:
+        for serialized in loader:
+            assert isinstance(serialized, bytes)
+            writer.write(serialized)
+            if on_progress:
+                on_progress(writer.num_written)
+    return _make_conversion(loader, writer.paths, writer.class_path, writer.num_written)
+
+
+def _check_count(name: str, value: int, maximum: int | None) -> None:
+    if value < 1 or (maximum is not None and value > maximum):
+        limit = '1 or more' if maximum is None else f'1 to {maximum}, the number of images'
+        raise errors.UsageError(where=f'--{name}', expected=limit, received=str(value))
+
+
+def _make_example(source: source_lib.Source, loaded: _Loaded) -> tfrecord_writer.DetectionExample:
+    record = loaded.record
+    return tfrecord_writer.DetectionExample(
+        image_bytes=loaded.image_bytes,
+        source_id=record.source_id,
+        height_px=record.height_px,
+        width_px=record.width_px,
+        boxes=record.boxes,
+        labels=record.labels,
+        is_crowd=record.is_crowd,
+        areas=record.areas,
+        class_names=source.info.class_names,
+        file_name=_get_file_name(source, record),
+        base=record.serialized,
+    )
+
+
+def _get_file_name(source: source_lib.Source, record: records.Record) -> str:
+    """Name of the image's file; '' where images are not files of their own."""
+    path = source.describe(record.index) if record.serialized is None else ''
+    return os.path.basename(path) if os.path.isfile(path) else ''
+
+
+def _make_conversion(
+    loader: _Loader, paths: list[str], class_path: str, num_examples: int
+) -> Conversion:
+    return Conversion(
+        paths=tuple(paths),
+        class_path=class_path,
+        num_examples=num_examples,
+        num_boxes=loader.num_boxes,
+        num_bytes=loader.num_bytes,
+        num_reencoded=loader.num_reencoded,
+    )
+
+
+def convert_to_coco(
+    source: source_lib.Source,
+    folder: str,
+    *,
+    num_workers: int = 1,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Conversion:
+    """Writes `FOLDER/annotations.json` and `FOLDER/images/`, named by the images' ids.
+
+    Both appear at the end, when they are complete.
+
+    Args:
+        source: The examples.
+        folder: Where to; made if it does not exist.
+        num_workers: Threads that read and check images.
+        overwrite: Whether the two may be replaced.
+        on_progress: Called with the number of examples written so far.
+
+    Raises:
+        UsageError: They exist already.
+        DataError: An example cannot be read, or two images have the same id.
+    """
+    _check_count('num_workers', num_workers, None)
+    target = Path(folder)
+    old = [path for path in (target / 'annotations.json', target / 'images') if path.exists()]
+    if old and not overwrite:
+        raise errors.UsageError(
+            f'{old[0]} exists already',
+            where=f'--output={folder}',
+            hint='give another folder, or --overwrite',
+        )
+    temporary = target / '.partial'
+    shutil.rmtree(temporary, ignore_errors=True)
+    writer = coco_writer.CocoWriter(temporary, source.info)
+    loader = _Loader(source, num_workers, lambda loaded: _make_example(source, loaded))
+    try:
+        for example in loader:
+            assert isinstance(example, tfrecord_writer.DetectionExample)
+            writer.add(example)
+            if on_progress:
+                on_progress(writer.num_images)
+        writer.finish()
+        for path in old:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (temporary / 'images').rename(target / 'images')
+        (temporary / 'annotations.json').rename(target / 'annotations.json')
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return _make_conversion(loader, [str(target / 'annotations.json')], '', writer.num_images)
