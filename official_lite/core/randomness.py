@@ -64,9 +64,14 @@ def fold_in(key: tf.Tensor, data: int | str | tf.Tensor) -> tf.Tensor:
         data = hash_name(data)
     low, high = _split_number(data)
     # Both halves count, and folding with 1 then 2 differs from folding with 2 then 1.
-    key = tf.random.experimental.stateless_fold_in(key, low, alg='philox')
+    key = tf.stack([_draw_int32(key), low])  # as TensorFlow's stateless_fold_in, in two operations
     is_low_only = isinstance(high, int) and not high  # so in every name: saves operations
     return key if is_low_only else key + tf.stack([tf.zeros([], tf.int32), high])
+
+
+def _draw_int32(key: tf.Tensor) -> tf.Tensor:
+    """Any int32 [], by Philox on every device."""
+    return tf.raw_ops.StatelessRandomUniformFullInt(shape=[], seed=key, dtype=tf.int32)
 
 
 def _split_number(number: int | tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
