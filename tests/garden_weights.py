@@ -14,7 +14,11 @@ import numpy as np
 
 # Model Garden's attributes and variables that have another name here.
 ATTRIBUTES = {'shortcut1': 'shortcut', 'shortcut0': 'shortcut_pool'}
-VARIABLES = {'depthwise_kernel': ('depthwise_kernel', 'kernel')}
+VARIABLES = {
+    'depthwise_kernel': ('depthwise_kernel', 'kernel'),
+    'output': ('output_projection',),  # of multi-query attention; `output` is Keras' own
+    'Variable': ('gamma',),  # of MobileNet V4's layer scale, which has no name there
+}
 
 
 def carry_weights(source: Any, target: Any) -> int:
@@ -133,7 +137,7 @@ def _pair_own(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]
 
 
 def randomize_weights(source: Any, seed: int = 0, kernel_scale: float = 1.0) -> None:
-    """Gives all variables of a tf_keras model values by which errors show.
+    """Gives all variables of a model of either Keras values by which errors show.
 
     Batch normalisation gets scales, offsets and statistics that are not 1 and 0; kernels get unit
     variance preserving noise; biases get small noise.
@@ -144,7 +148,7 @@ def randomize_weights(source: Any, seed: int = 0, kernel_scale: float = 1.0) -> 
         if 'gamma' in name or 'moving_variance' in name:
             value = generator.uniform(0.7, 1.3, shape)
         elif 'kernel' in name:
-            is_depthwise = 'depthwise' in name
+            is_depthwise = len(shape) == 4 and shape[-1] == 1
             fan_in = np.prod(shape[:2] if is_depthwise else shape[:-1])
             value = generator.normal(0.0, kernel_scale / np.sqrt(fan_in), shape)
         else:

@@ -17,6 +17,15 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=True)
 
 
+def exact_gelu(x: tf.Tensor) -> tf.Tensor:
+    """Gaussian error linear unit, `x * Phi(x)` (https://arxiv.org/abs/1606.08415).
+
+    What Model Garden's convolutional blocks compute under the name `gelu`; its other layers, and
+    `gelu` here, use the tanh approximation.
+    """
+    return tf.nn.gelu(x, approximate=False)
+
+
 def simple_swish(x: tf.Tensor) -> tf.Tensor:
     """`x * sigmoid(x)` without a custom gradient."""
     return x * tf.sigmoid(x)
@@ -44,6 +53,7 @@ def identity(x: tf.Tensor) -> tf.Tensor:
 
 _ACTIVATIONS: dict[str, Activation] = {
     'elu': tf.nn.elu,
+    'exact_gelu': exact_gelu,
     'gelu': gelu,
     'hard_sigmoid': hard_sigmoid,
     'hard_swish': hard_swish,

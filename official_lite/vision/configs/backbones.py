@@ -147,8 +147,8 @@ class SpineNet(hyperparams.Config):
     _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'min_level', 'max_level')
 
     def _check(self, report: hyperparams.Report) -> None:
-        if not 0 <= self.stochastic_depth_drop_rate <= 1:
-            report('stochastic_depth_drop_rate', expected='0 to 1')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
         if not 2 <= self.min_level <= self.max_level:
             report('min_level', expected=f'2 to max_level ({self.max_level})')
         if self.max_level > 7:
@@ -186,9 +186,10 @@ class SpineNetMobile(hyperparams.Config):
     )
 
     def _check(self, report: hyperparams.Report) -> None:
-        for name in ('stochastic_depth_drop_rate', 'se_ratio'):
-            if not 0 <= getattr(self, name) <= 1:
-                report(name, expected='0 to 1')
+        if not 0 <= self.se_ratio <= 1:
+            report('se_ratio', expected='0 to 1')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
         if self.expand_ratio < 1:
             report('expand_ratio', expected='1 or more')
         if not 3 <= self.min_level <= self.max_level:

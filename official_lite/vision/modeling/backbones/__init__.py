@@ -1,1 +1,14 @@
 """Backbones: images in, a dict of feature maps by level out."""
+
+from official_lite import _lazy
+
+__getattr__, __dir__ = _lazy.attach(
+    __name__,
+    submodules=('factory', 'mobilenet', 'resnet', 'spinenet', 'spinenet_mobile'),
+    attributes={
+        'MobileNet': f'{__name__}.mobilenet:MobileNet',
+        'ResNet': f'{__name__}.resnet:ResNet',
+        'SpineNet': f'{__name__}.spinenet:SpineNet',
+        'SpineNetMobile': f'{__name__}.spinenet_mobile:SpineNetMobile',
+    },
+)

@@ -1,10 +1,12 @@
-"""MobileNets, versions 1 to 3 and their relatives."""
+"""MobileNets, versions 1 to 4 and their relatives."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Optional
 
 import keras
@@ -12,8 +14,12 @@ import keras
 from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
 from official_lite.vision.modeling.backbones import factory
-from official_lite.vision.modeling.backbones.mobilenet_specs import MOBILENET_SPECS, BlockSpec
+from official_lite.vision.modeling.backbones.mobilenet_blocks import BlockSpec
+from official_lite.vision.modeling.backbones.mobilenet_specs import MOBILENET_SPECS
 from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers.nn_blocks import Conv2DBNBlock
+
+__all__ = ['MOBILENET_SPECS', 'Conv2DBNBlock', 'MobileNet', 'build_mobilenet']
 
 FIRST_LEVEL = 2
 # Version 1 scales its widths without rounding them to multiples.
@@ -129,12 +135,14 @@ class MobileNet(keras.Model):
         return cls(**config)
 
 
-def _check(config: dict[str, Any]) -> None:
+def _check(config: Mapping[str, Any]) -> None:
     model_id, output_stride = config['model_id'], config['output_stride']
     if model_id not in MOBILENET_SPECS:
+        nearest = difflib.get_close_matches(str(model_id), MOBILENET_SPECS, n=1)
+        hint = f'. Did you mean {nearest[0]!r}?' if nearest else ''
         raise ValueError(
             f'Unknown MobileNet. Expected model_id to be one of {sorted(MOBILENET_SPECS)}. '
-            f'Received: {model_id!r}'
+            f'Received: {model_id!r}{hint}'
         )
     if config['filter_size_scale'] <= 0.0:
         raise ValueError(
@@ -151,11 +159,11 @@ def _check(config: dict[str, Any]) -> None:
         )
 
 
-def _get_divisor(config: dict[str, Any]) -> int:
+def _get_divisor(config: Mapping[str, Any]) -> int:
     return 1 if config['model_id'] == _UNDIVIDED else config['divisible_by']
 
 
-def _scale_blocks(config: dict[str, Any]) -> list[BlockSpec]:
+def _scale_blocks(config: Mapping[str, Any]) -> list[BlockSpec]:
     """The network's blocks with scaled widths."""
     blocks = list(MOBILENET_SPECS[config['model_id']])
     scale = config['filter_size_scale']
@@ -187,14 +195,14 @@ def _place(
     if limit is None or current_stride != limit:
         return _Placement(block.strides, 1, current_stride * block.strides), rate
     new_rate = rate * block.strides
-    if block.kind == 'depsepconv':
-        return _Placement(1, rate, current_stride), new_rate
+    if block.kind in ('convbn', 'depsepconv'):
+        return _Placement(1, 1 if block.kernel_size == 1 else rate, current_stride), new_rate
     dilation = rate if rate > 1 and block.kernel_size != 1 else new_rate
     return _Placement(1, dilation, current_stride), new_rate
 
 
 def _apply_blocks(
-    inputs: keras.KerasTensor, config: dict[str, Any]
+    inputs: keras.KerasTensor, config: Mapping[str, Any]
 ) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor, int]:
     """All blocks: features by level, the last block's features, and the level these go under."""
     blocks = _scale_blocks(config)
@@ -224,59 +232,122 @@ def _apply_block(
     placement: _Placement,
     drop_rate: Optional[float],
     name: str,
-    config: dict[str, Any],
+    config: Mapping[str, Any],
 ) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
     """One block: its features, and those from inside of it."""
-    if block.kind == 'gpooling':
-        return keras.layers.GlobalAveragePooling2D(keepdims=True, name=name)(x), {}
-    common = {
-        'kernel_size': block.kernel_size,
-        'activation': block.activation,
-        'kernel_initializer': config['kernel_initializer'],
-        'kernel_regularizer': config['kernel_regularizer'],
-        'bias_regularizer': config['bias_regularizer'],
-        'use_sync_bn': config['use_sync_bn'],
-        'norm_momentum': config['norm_momentum'],
-        'norm_epsilon': config['norm_epsilon'],
-        'name': name,
-    }
-    if block.kind == 'convbn':
-        layer = nn_blocks.Conv2DBNBlock(
-            block.filters,
-            strides=block.strides,
-            use_bias=block.use_bias,
-            use_normalization=block.use_normalization,
-            **common,
-        )
-        return layer(x), {}
-    if block.kind == 'depsepconv':
-        layer = nn_blocks.DepthwiseSeparableConvBlock(
-            block.filters,
-            strides=placement.strides,
-            dilation_rate=placement.dilation_rate,
-            regularize_depthwise=config['regularize_depthwise'],
-            **common,
-        )
-        return layer(x), {}
-    layer = nn_blocks.InvertedBottleneckBlock(
-        x.shape[-1],
-        block.filters,
-        block.expand_ratio,
-        placement.strides,
-        se_ratio=block.se_ratio,
-        stochastic_depth_drop_rate=drop_rate,
+    layer = _MAKERS[block.kind](_Slot(x.shape[-1], block, placement, drop_rate, name, config))
+    result = layer(x)
+    return result if isinstance(result, tuple) else (result, {})
+
+
+class _Slot(NamedTuple):
+    """What a block is made from."""
+
+    in_filters: int
+    block: BlockSpec
+    placement: _Placement
+    drop_rate: Optional[float]
+    name: str
+    config: Mapping[str, Any]
+
+    @property
+    def norm_options(self) -> dict[str, Any]:
+        names = ('use_sync_bn', 'norm_momentum', 'norm_epsilon')
+        return {'name': self.name, **{name: self.config[name] for name in names}}
+
+    @property
+    def conv_options(self) -> dict[str, Any]:
+        names = ('kernel_initializer', 'kernel_regularizer', 'bias_regularizer')
+        options = {name: self.config[name] for name in names}
+        return {'activation': self.block.activation, **options, **self.norm_options}
+
+    @property
+    def bottleneck_options(self) -> dict[str, Any]:
+        """Arguments of both kinds of inverted bottleneck."""
+        return {
+            'in_filters': self.in_filters,
+            'out_filters': self.block.filters,
+            'expand_ratio': self.block.expand_ratio,
+            'strides': self.placement.strides,
+            'dilation_rate': self.placement.dilation_rate,
+            'stochastic_depth_drop_rate': self.drop_rate,
+            'divisible_by': _get_divisor(self.config),
+            'regularize_depthwise': self.config['regularize_depthwise'],
+            'use_residual': self.block.use_residual,
+            **self.conv_options,
+        }
+
+
+def _make_pooling(slot: _Slot) -> keras.layers.Layer:
+    return keras.layers.GlobalAveragePooling2D(keepdims=True, name=slot.name)
+
+
+def _make_conv(slot: _Slot) -> keras.layers.Layer:
+    return nn_blocks.Conv2DBNBlock(
+        slot.block.filters,
+        slot.block.kernel_size,
+        slot.placement.strides,
+        use_bias=slot.block.use_bias,
+        use_normalization=slot.block.use_normalization,
+        dilation_rate=slot.placement.dilation_rate,
+        **slot.conv_options,
+    )
+
+
+def _make_separable(slot: _Slot) -> keras.layers.Layer:
+    return nn_blocks.DepthwiseSeparableConvBlock(
+        slot.block.filters,
+        slot.block.kernel_size,
+        slot.placement.strides,
+        dilation_rate=slot.placement.dilation_rate,
+        regularize_depthwise=slot.config['regularize_depthwise'],
+        **slot.conv_options,
+    )
+
+
+def _make_inverted(slot: _Slot) -> keras.layers.Layer:
+    return nn_blocks.InvertedBottleneckBlock(
+        kernel_size=slot.block.kernel_size,
+        se_ratio=slot.block.se_ratio,
         se_gating_activation='hard_sigmoid',
         expand_se_in_filters=True,
-        dilation_rate=placement.dilation_rate,
-        divisible_by=_get_divisor(config),
-        regularize_depthwise=config['regularize_depthwise'],
-        use_depthwise=block.use_depthwise,
-        use_residual=block.use_residual,
-        output_intermediate_endpoints=config['output_intermediate_endpoints'],
-        **common,
+        use_depthwise=slot.block.use_depthwise,
+        output_intermediate_endpoints=slot.config['output_intermediate_endpoints'],
+        **slot.bottleneck_options,
     )
-    result = layer(x)
-    return result if config['output_intermediate_endpoints'] else (result, {})
+
+
+def _make_universal(slot: _Slot) -> keras.layers.Layer:
+    return nn_blocks.UniversalInvertedBottleneckBlock(
+        start_dw_kernel_size=slot.block.start_dw_kernel_size,
+        middle_dw_kernel_size=slot.block.middle_dw_kernel_size,
+        use_layer_scale=slot.block.use_layer_scale,
+        **slot.bottleneck_options,
+    )
+
+
+def _make_attention(slot: _Slot) -> keras.layers.Layer:
+    return nn_blocks.MultiHeadSelfAttentionBlock(
+        slot.in_filters,
+        slot.block.num_heads,
+        key_dim=slot.block.head_dim,
+        value_dim=slot.block.head_dim,
+        use_multi_query=True,
+        kv_strides=slot.block.kv_strides,
+        stochastic_depth_drop_rate=slot.drop_rate,
+        use_layer_scale=slot.block.use_layer_scale,
+        **slot.norm_options,
+    )
+
+
+_MAKERS: dict[str, Callable[[_Slot], keras.layers.Layer]] = {
+    'convbn': _make_conv,
+    'depsepconv': _make_separable,
+    'invertedbottleneck': _make_inverted,
+    'universal': _make_universal,
+    'attention': _make_attention,
+    'gpooling': _make_pooling,
+}
 
 
 def _warn_of_activation(model_id: str, norm_activation_config: Any) -> None:
