@@ -13,7 +13,9 @@ _RETINANET_CONFIGS = f'{_VISION}.configs.retinanet'
 EXPERIMENTS: dict[str, str] = {
     'retinanet': _RETINANET_CONFIGS,
     'retinanet_custom': _RETINANET_CONFIGS,
+    'retinanet_mobile_coco': _RETINANET_CONFIGS,
     'retinanet_resnetfpn_coco': _RETINANET_CONFIGS,
+    'retinanet_spinenet_coco': _RETINANET_CONFIGS,
 }
 
 # Task config class, as 'module.Class' -> module whose import registers its task.
@@ -39,5 +41,8 @@ HEADS: dict[str, str] = {
 DATA_SOURCES: dict[str, str] = {
     'coco': f'{_VISION}.dataloaders.sources',
     'embedded': f'{_VISION}.dataloaders.sources',
+    'tfds': f'{_VISION}.dataloaders.sources',
     'tfrecord': f'{_VISION}.dataloaders.sources',
+    'voc': f'{_VISION}.dataloaders.sources',
+    'yolo': f'{_VISION}.dataloaders.sources',
 }

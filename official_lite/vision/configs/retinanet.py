@@ -19,7 +19,9 @@ from official_lite.vision.configs.retinanet_experiments import (
     COCO_VAL_EXAMPLES,
     retinanet,
     retinanet_custom,
+    retinanet_mobile_coco,
     retinanet_resnetfpn_coco,
+    retinanet_spinenet_coco,
 )
 from official_lite.vision.configs.retinanet_model import (
     Anchor,
@@ -49,5 +51,7 @@ __all__ = [
     'TfExampleDecoderLabelMap',
     'retinanet',
     'retinanet_custom',
+    'retinanet_mobile_coco',
     'retinanet_resnetfpn_coco',
+    'retinanet_spinenet_coco',
 ]

@@ -1,1 +1,12 @@
-"""Decoders: a backbone's feature maps in, feature maps of one width out."""
+"""Decoders: feature maps by level in, a pyramid of feature maps by level out."""
+
+from official_lite import _lazy
+
+__getattr__, __dir__ = _lazy.attach(
+    __name__,
+    submodules=('factory', 'fpn', 'nasfpn'),
+    attributes={
+        'FPN': f'{__name__}.fpn:FPN',
+        'NASFPN': f'{__name__}.nasfpn:NASFPN',
+    },
+)
