@@ -4,6 +4,7 @@ The configs need no TensorFlow; what does is imported on first use.
 """
 
 from official_lite import _lazy
+from official_lite.modeling.optimization.configs.keras_optimizer_config import *  # noqa: F403
 from official_lite.modeling.optimization.configs.learning_rate_config import *  # noqa: F403
 from official_lite.modeling.optimization.configs.optimization_config import *  # noqa: F403
 from official_lite.modeling.optimization.configs.optimizer_config import *  # noqa: F403
@@ -28,6 +29,8 @@ __getattr__, __dir__ = _lazy.attach(
         'PowerAndLinearDecay': f'{_PACKAGE}.lr_schedule:PowerAndLinearDecay',
         'PowerDecayWithOffset': f'{_PACKAGE}.lr_schedule:PowerDecayWithOffset',
         'StepCosineDecayWithOffset': f'{_PACKAGE}.lr_schedule:StepCosineDecayWithOffset',
+        'register_lr_cls': f'{_PACKAGE}.optimizer_factory:register_lr_cls',
         'register_optimizer_cls': f'{_PACKAGE}.optimizer_factory:register_optimizer_cls',
+        'register_warmup_cls': f'{_PACKAGE}.optimizer_factory:register_warmup_cls',
     },
 )

@@ -67,9 +67,9 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
     ) -> None:
         key = self.variable_key(self._model_variable(variable))
         update = self._adam_update(gradient, variable)
-        if self.weight_decay_rate and self._exclusions.has_decay(key):
+        if self._do_use_weight_decay(key):
             update += self.weight_decay_rate * variable
-        ratio = trust_ratio(variable, update) if self._exclusions.has_adaptation(key) else 1.0
+        ratio = trust_ratio(variable, update) if self._do_layer_adaptation(key) else 1.0
         variable.assign_sub(ratio * tf.cast(learning_rate, variable.dtype) * update)
 
     def _adam_update(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
@@ -82,9 +82,19 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         v_hat = v.value / optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
         return m_hat / (tf.sqrt(v_hat) + self.epsilon)
 
+    # By Model Garden's names, for subclasses that override them.
+
+    def _do_use_weight_decay(self, param_name: str) -> bool:
+        """Whether the variable with this key decays."""
+        return bool(self.weight_decay_rate) and self._exclusions.has_decay(param_name)
+
+    def _do_layer_adaptation(self, param_name: str) -> bool:
+        """Whether the step of the variable with this key adapts to its norm."""
+        return self._exclusions.has_adaptation(param_name)
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config['weight_decay']
+        del config['weight_decay'], config['include_in_weight_decay']
         return config | {
             'beta_1': self.beta_1,
             'beta_2': self.beta_2,

@@ -75,7 +75,7 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
     ) -> None:
         key = self.variable_key(self._model_variable(variable))
         rate = tf.cast(learning_rate, variable.dtype)
-        if self.weight_decay_rate and self._exclusions.has_decay(key):
+        if self._do_use_weight_decay(key):
             gradient = gradient + self.weight_decay_rate * variable
         if self.classic_momentum:
             variable.assign_sub(
@@ -91,13 +91,23 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
         return self.momentum * momentum.value + update if self.nesterov else momentum.value
 
     def _trust(self, key: str, variable: tf.Variable, update: tf.Tensor) -> tf.Tensor:
-        if not self._exclusions.has_adaptation(key):
+        if not self._do_layer_adaptation(key):
             return tf.ones([], variable.dtype)
         return lamb.trust_ratio(variable, update, self.eeta)
 
+    # By Model Garden's names, for subclasses that override them.
+
+    def _do_use_weight_decay(self, param_name: str) -> bool:
+        """Whether the variable with this key decays."""
+        return bool(self.weight_decay_rate) and self._exclusions.has_decay(param_name)
+
+    def _do_layer_adaptation(self, param_name: str) -> bool:
+        """Whether the step of the variable with this key adapts to its norm."""
+        return self._exclusions.has_adaptation(param_name)
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config['weight_decay']
+        del config['weight_decay'], config['include_in_weight_decay']
         return config | {
             'momentum': self.momentum,
             'eeta': self.eeta,

@@ -1,9 +1,6 @@
 """AdamWeightDecay: the `adamw` of Model Garden's recipes."""
 
-from collections.abc import Sequence
 from typing import Any
-
-import tensorflow as tf
 
 from official_lite.modeling.optimization import name_patterns, optimizers
 
@@ -60,31 +57,19 @@ class AdamWeightDecay(optimizers.Adam):
             beta_2=beta_2,
             epsilon=epsilon,
             amsgrad=amsgrad,
+            weight_decay=weight_decay_rate,
+            include_in_weight_decay=include_in_weight_decay,
+            exclude_from_weight_decay=exclude_from_weight_decay,
             gradient_clip_norm=gradient_clip_norm,
             name=name,
             **kwargs,
         )
-        self.weight_decay_rate = weight_decay_rate
-        self._include_in_weight_decay = name_patterns.as_list(include_in_weight_decay)
-        self._exclude_from_weight_decay_patterns = name_patterns.as_list(exclude_from_weight_decay)
-        self._decay_rule = name_patterns.WeightDecayRule(
-            include_in_weight_decay, exclude_from_weight_decay
-        )
 
-    def build(self, variables: Sequence[Any]) -> None:
-        if not self.built and self.weight_decay_rate:
-            self._decay_rule.check_used([self.variable_key(v) for v in variables])
-        super().build(variables)
-
-    def variable_weight_decay(self, variable: tf.Variable) -> float:
-        key = self.variable_key(self._model_variable(variable))
-        return self.weight_decay_rate if self._decay_rule.applies_to(key) else 0.0
+    @property
+    def weight_decay_rate(self) -> float:
+        """The factor of weight decay."""
+        return self.weight_decay
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        del config['weight_decay']
-        return config | {
-            'weight_decay_rate': self.weight_decay_rate,
-            'include_in_weight_decay': self._include_in_weight_decay,
-            'exclude_from_weight_decay': self._exclude_from_weight_decay_patterns,
-        }
+        return {'weight_decay_rate': config.pop('weight_decay')} | config

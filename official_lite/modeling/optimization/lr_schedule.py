@@ -16,6 +16,8 @@ import tensorflow as tf
 
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
+_serializable = keras.saving.register_keras_serializable(package='official_lite')
+
 
 class _WithOffset:
     """Calls the schedule that follows it among the base classes with s' in place of s."""
@@ -31,6 +33,7 @@ class _WithOffset:
         return {**super().get_config(), 'offset': self.offset}  # type: ignore[misc]
 
 
+@_serializable
 class PiecewiseConstantDecayWithOffset(
     _WithOffset, keras.optimizers.schedules.PiecewiseConstantDecay
 ):
@@ -75,6 +78,7 @@ class PiecewiseConstantDecayWithOffset(
         )
 
 
+@_serializable
 class PolynomialDecayWithOffset(_WithOffset, keras.optimizers.schedules.PolynomialDecay):
     """(lr - end) (1 - min(s', steps) / steps)^power + end; `cycle` restarts instead of ending."""
 
@@ -103,6 +107,7 @@ class PolynomialDecayWithOffset(_WithOffset, keras.optimizers.schedules.Polynomi
         )
 
 
+@_serializable
 class ExponentialDecayWithOffset(_WithOffset, keras.optimizers.schedules.ExponentialDecay):
     """lr * rate^(s' / steps); with `staircase` the exponent is rounded down."""
 
@@ -129,6 +134,7 @@ class ExponentialDecayWithOffset(_WithOffset, keras.optimizers.schedules.Exponen
         )
 
 
+@_serializable
 class CosineDecayWithOffset(_WithOffset, keras.optimizers.schedules.CosineDecay):
     """lr * ((1 - alpha) * (1 + cos(pi * min(s', steps) / steps)) / 2 + alpha).
 
@@ -160,6 +166,7 @@ class CosineDecayWithOffset(_WithOffset, keras.optimizers.schedules.CosineDecay)
         return {k: v for k, v in config.items() if k not in ('warmup_target', 'warmup_steps')}
 
 
+@_serializable
 class DirectPowerDecay(Schedule):
     """lr * max(s, 1)^power."""
 
@@ -182,6 +189,7 @@ class DirectPowerDecay(Schedule):
         }
 
 
+@_serializable
 class PowerAndLinearDecay(Schedule):
     """lr * max(s', 1)^power * clip((total - s') / (total * fraction), 0, 1).
 
@@ -225,6 +233,7 @@ class PowerAndLinearDecay(Schedule):
         }
 
 
+@_serializable
 class PowerDecayWithOffset(Schedule):
     """A constant for s <= offset, then min(lr * max(s', 1)^power, the constant).
 
@@ -265,6 +274,7 @@ class PowerDecayWithOffset(Schedule):
         }
 
 
+@_serializable
 class StepCosineDecayWithOffset(Schedule):
     """Half a cosine from each value at its boundary to the next value at the next boundary.
 
@@ -361,7 +371,16 @@ class _Warmup(Schedule):
             'name': self.name,
         }
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> '_Warmup':
+        """Makes the warm-up from what `get_config` returned."""
+        after = config['after_warmup_lr_sched']
+        if isinstance(after, dict):
+            after = keras.optimizers.schedules.deserialize(after)
+        return cls(**{**config, 'after_warmup_lr_sched': after})
 
+
+@_serializable
 class LinearWarmup(_Warmup):
     """w0 + s / warmup_steps * (target - w0) for s < warmup_steps.
 
@@ -397,6 +416,7 @@ class LinearWarmup(_Warmup):
         return {**super().get_config(), 'warmup_learning_rate': self.warmup_learning_rate}
 
 
+@_serializable
 class PolynomialWarmUp(_Warmup):
     """target * (max(s, 1) / warmup_steps)^power for s < warmup_steps; target as in LinearWarmup."""
 

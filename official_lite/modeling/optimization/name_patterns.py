@@ -1,6 +1,7 @@
 """Regular expressions over variable keys, as in `include_in_weight_decay`."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Optional, Union
 
@@ -40,18 +41,33 @@ class NamePatterns:
 
     def match(self, key: str) -> bool:
         """Whether any of the patterns occurs in `key`."""
-        return any(p.search(key) or p.search(f'{key}:0') for p in self._compiled)
+        return any(_is_found(pattern, key) for pattern in self._compiled)
 
     def check_used(self, keys: Iterable[str]) -> None:
-        """Raises PatternError if there are patterns and none of them matches any of `keys`."""
+        """Looks for patterns that match none of `keys`.
+
+        Warns of them if others in the list do match: recipes list what any of their models may
+        have.
+
+        Raises:
+            PatternError: there are patterns, and none of them matches any of `keys`.
+        """
         keys = list(keys)
-        if self.patterns and not any(self.match(key) for key in keys):
+        unused = [p.pattern for p in self._compiled if not any(_is_found(p, key) for key in keys)]
+        if not unused:
+            return
+        if len(unused) == len(self.patterns):
             raise PatternError(
                 'no pattern matches any variable',
                 where=self.field,
                 expected=f'patterns over variable keys such as {_examples(keys)}',
                 received=repr(self.patterns),
             )
+        warnings.warn(
+            f'{self.field}: {", ".join(map(repr, unused))} matches no variable; there are keys such '
+            f'as {_examples(keys)}',
+            stacklevel=2,
+        )
 
 
 class WeightDecayRule:
@@ -61,7 +77,7 @@ class WeightDecayRule:
     decayed when `include` is given.
     """
 
-    def __init__(self, include: Patterns, exclude: Patterns) -> None:
+    def __init__(self, include: Patterns = None, exclude: Patterns = None) -> None:
         self._include = NamePatterns('include_in_weight_decay', include)
         self._exclude = NamePatterns('exclude_from_weight_decay', exclude)
 
@@ -74,6 +90,10 @@ class WeightDecayRule:
     def applies_to(self, key: str) -> bool:
         """Whether the variable with this key decays."""
         return self._include.match(key) if self._include else not self._exclude.match(key)
+
+    def get_config(self) -> dict[str, Optional[list[str]]]:
+        """The patterns, as arguments of an optimizer."""
+        return {p.field: p.patterns or None for p in (self._include, self._exclude)}
 
 
 class Exclusions:
@@ -105,11 +125,8 @@ class Exclusions:
         return {p.field: p.patterns or None for p in (self._decay, self._adaptation)}
 
 
-def as_list(patterns: Patterns) -> Optional[list[str]]:
-    """`patterns` as a list for `get_config`, or None."""
-    if patterns is None:
-        return None
-    return [patterns] if isinstance(patterns, str) else list(patterns)
+def _is_found(pattern: re.Pattern[str], key: str) -> bool:
+    return bool(pattern.search(key) or pattern.search(f'{key}:0'))
 
 
 def _compile(field: str, pattern: str) -> re.Pattern[str]:

@@ -10,7 +10,9 @@ from official_lite import errors
 from official_lite.modeling.hyperparams import errors as config_errors
 from official_lite.modeling.optimization import (
     accumulated_schedule,
+    adafactor,
     ema_optimizer,
+    keras_optimizers,
     lamb,
     lars,
     legacy_adamw,
@@ -31,7 +33,18 @@ SHARED_OPTIMIZERS: dict[str, Any] = {
     'adamw_experimental': optimizers.AdamW,
     'lamb': lamb.LAMB,
     'lars': lars.LARS,
-    'adafactor_keras': optimizers.Adafactor,
+    'adafactor': adafactor.Adafactor,
+    'adafactor_keras': optimizers.KerasAdafactor,
+    'adadelta': replicated_optimizer.replicated(keras.optimizers.Adadelta),
+    'adagrad_keras': replicated_optimizer.replicated(keras.optimizers.Adagrad),
+    'adamax': replicated_optimizer.replicated(keras.optimizers.Adamax),
+    'ftrl': replicated_optimizer.replicated(keras.optimizers.Ftrl),
+    'lamb_keras': replicated_optimizer.replicated(keras.optimizers.Lamb),
+    'lion': replicated_optimizer.replicated(keras.optimizers.Lion),
+    'muon': keras_optimizers.Muon,
+    'nadam': keras_optimizers.Nadam,
+    'rmsprop_keras': replicated_optimizer.replicated(keras.optimizers.RMSprop),
+    'schedule_free_adamw': keras_optimizers.ScheduleFreeAdamW,
 }
 LEGACY_OPTIMIZERS_CLS: dict[str, Any] = {
     **SHARED_OPTIMIZERS,
@@ -40,8 +53,8 @@ LEGACY_OPTIMIZERS_CLS: dict[str, Any] = {
 }
 NEW_OPTIMIZERS_CLS: dict[str, Any] = {
     **SHARED_OPTIMIZERS,
-    'rmsprop': replicated_optimizer.replicated(keras.optimizers.RMSprop),
-    'adagrad': replicated_optimizer.replicated(keras.optimizers.Adagrad),
+    'rmsprop': SHARED_OPTIMIZERS['rmsprop_keras'],
+    'adagrad': SHARED_OPTIMIZERS['adagrad_keras'],
 }
 
 LR_CLS: dict[str, Any] = {

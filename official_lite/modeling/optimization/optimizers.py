@@ -89,7 +89,7 @@ class Adagrad(ReplicatedOptimizer, keras.optimizers.Adagrad):
         variable.assign_sub(rate * gradient / (tf.sqrt(accumulator.value) + self.epsilon))
 
 
-class Adafactor(ReplicatedOptimizer, keras.optimizers.Adafactor):
+class KerasAdafactor(ReplicatedOptimizer, keras.optimizers.Adafactor):
     """Keras' Adafactor (https://arxiv.org/abs/1804.04235), with its factors noted as slots."""
 
     def build(self, variables: Sequence[Any]) -> None:

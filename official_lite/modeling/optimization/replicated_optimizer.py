@@ -24,7 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
-from official_lite.modeling.optimization import gradient_clipping, keyed_optimizer
+from official_lite.modeling.optimization import (
+    gradient_clipping,
+    keyed_optimizer,
+    name_patterns,
+)
 from official_lite.modeling.optimization import loss_scale as loss_scale_lib
 
 GradientsAndVariables = list[tuple[tf.Tensor, Any]]
@@ -61,6 +65,8 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         clipvalue: Optional[float] = None,
         global_clipnorm: Optional[float] = None,
         gradient_clip_norm: Optional[float] = None,
+        include_in_weight_decay: name_patterns.Patterns = None,
+        exclude_from_weight_decay: name_patterns.Patterns = None,
         gradient_accumulation_steps: Optional[int] = None,
         loss_scale: loss_scale_lib.DynamicOrFixed = None,
         gradient_aggregator: Optional[GradientsTransform] = None,
@@ -77,6 +83,10 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
             clipvalue: Largest absolute value of an element of a gradient.
             global_clipnorm: Largest norm of all gradients together.
             gradient_clip_norm: The same, before the other kinds of clipping.
+            include_in_weight_decay: Regular expressions over variable keys. Given, the optimizer's
+                `weight_decay` is for what they match only.
+            exclude_from_weight_decay: Regular expressions of what does not decay; not used when
+                there are patterns to include.
             gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of
                 their gradients. None or 1: each.
             loss_scale: 'dynamic', a fixed number, or None for no loss scaling.
@@ -91,11 +101,16 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         Raises:
             ValueError: an argument is out of range, or a feature of Keras optimizers is asked for
                 that fails under tf.distribute.
+            PatternError: a pattern is no regular expression; at `build`, with weight decay: none of
+                the patterns of a list matches any variable.
         """
         self._refuse_keras_features(kwargs)
         kwargs.setdefault('name', type(self).__name__)
         super().__init__(*args, **kwargs)
         self._decay = decay
+        self._decay_rule = name_patterns.WeightDecayRule(
+            include_in_weight_decay, exclude_from_weight_decay
+        )
         self._gradient_sums: list[keras.Variable] = []
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.gradient_clip_norm = gradient_clip_norm
@@ -160,6 +175,9 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         """Creates the slots for the trainable variables of the model; see the base class."""
         if self.built:
             return
+        variables = list(variables)
+        if self.weight_decay:
+            self._decay_rule.check_used([self.variable_key(v) for v in variables])
         super().build(variables)
         if self._num_micro_steps > 1:
             self._gradient_sums = self.add_optimizer_variables(variables, 'gradient_accumulator')
@@ -247,6 +265,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         pairs, accumulated, is_applied = self._accumulate(pairs, is_finite)
         self._note_norm(pairs, is_applied)
         pairs = self._transform(pairs)
+        self._begin_update(is_applied)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,
             self._distribution_strategy,
@@ -257,6 +276,13 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         )
         self._iterations.assign_add(1 if is_applied is None else tf.cast(is_applied, tf.int64))
         return is_applied
+
+    def _begin_update(self, is_applied: Optional[tf.Tensor]) -> None:
+        """Updates what a rule keeps for all variables together, on each replica alike.
+
+        Args:
+            is_applied: As `apply_step` returns it: if it is False, nothing may change.
+        """
 
     def _prepare(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> GradientsAndVariables:
         """Dense gradients in the dtype of their variables; builds the optimizer if need be."""
@@ -390,7 +416,12 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
 
     def variable_weight_decay(self, variable: tf.Variable) -> float:
         """The rate of decoupled weight decay for one variable, 0 for none."""
-        return self.weight_decay if self.weight_decay and self._use_weight_decay(variable) else 0.0
+        return self.weight_decay if self.weight_decay and self._has_decay(variable) else 0.0
+
+    def _has_decay(self, variable: tf.Variable) -> bool:
+        """Whether neither the patterns nor Keras' `exclude_from_weight_decay()` except it."""
+        key = self.variable_key(self._model_variable(variable))
+        return self._decay_rule.applies_to(key) and self._use_weight_decay(variable)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
@@ -403,6 +434,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         return config | {
             'decay': self._decay,
             'gradient_clip_norm': self.gradient_clip_norm,
+            **self._decay_rule.get_config(),
             'gradient_accumulation_steps': self._num_micro_steps,
             'loss_scale': self.loss_scale,
             'jit_compile': self.jit_compile,

@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from official_lite.modeling import variable_keys
 from official_lite.modeling.optimization import (
+    adafactor,
     ema_optimizer,
+    keras_optimizers,
     lamb,
     lars,
     legacy_adamw,
@@ -43,7 +45,14 @@ CASES: dict[str, Any] = {
     'lamb': lambda: lamb.LAMB(0.1, weight_decay_rate=0.1, exclude_from_weight_decay=['bias']),
     'lars': lambda: lars.LARS(1.0, weight_decay_rate=0.1, exclude_from_weight_decay=['bias']),
     'lars_popular': lambda: lars.LARS(1.0, classic_momentum=False, nesterov=True),
-    'adafactor_keras': lambda: optimizers.Adafactor(0.1),
+    'adafactor_keras': lambda: optimizers.KerasAdafactor(0.1),
+    'adafactor': lambda: adafactor.Adafactor(
+        0.1, min_dim_size_to_factor=2, beta1=0.9, weight_decay=0.01, global_clipnorm=0.5
+    ),
+    'nadam': lambda: keras_optimizers.Nadam(0.1, weight_decay=0.1, gradient_accumulation_steps=2),
+    'muon': lambda: keras_optimizers.Muon(0.1, clipnorm=0.3),
+    'schedule_free_adamw': lambda: keras_optimizers.ScheduleFreeAdamW(0.1, clipvalue=0.5),
+    'ftrl': lambda: replicated_optimizer.replicated(keras.optimizers.Ftrl)(0.1, clipvalue=0.5),
     'lion_by_name': lambda: replicated_optimizer.replicated(keras.optimizers.Lion)(0.01),
     'accumulated_clipped': lambda: optimizers.SGD(
         0.1, momentum=0.9, global_clipnorm=0.5, gradient_accumulation_steps=2
@@ -58,7 +67,10 @@ CASES: dict[str, Any] = {
         average_decay=0.5,
     ),
 }
-WORKER_CASES = ('sgd_nesterov_clipped', 'adamw', 'loss_scale_accumulated', 'ema_all')
+WORKER_CASES = (
+    *('sgd_nesterov_clipped', 'adamw', 'nadam', 'schedule_free_adamw'),
+    *('accumulated_clipped', 'loss_scale_accumulated', 'ema_all'),
+)
 # Steps at which one example of the batch gives an infinite gradient; the last example is the last
 # replica's.
 INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
@@ -105,7 +117,7 @@ def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarra
             optimizer.build(model.trainable_variables)
 
     def replica_step(x: tf.Tensor, y: tf.Tensor) -> None:
-        size = BATCH // num_replicas
+        size = x.shape[0] // num_replicas
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * size
         x, y = x[first : first + size], y[first : first + size]
         with tf.GradientTape() as tape:
@@ -127,6 +139,8 @@ def run_case(strategy: tf.distribute.Strategy, name: str) -> dict[str, np.ndarra
         step(tf.constant(x), tf.constant(y))
     state = {key: v.numpy() for key, v in (keys | optimizer.checkpoint_variables()).items()}
     state['difference between replicas'] = compute_difference(strategy, keys)
+    if isinstance(optimizer, keras_optimizers.ScheduleFreeAdamW):
+        state |= swap_schedule_free(strategy, optimizer, keys)
     if isinstance(optimizer, ema_optimizer.ExponentialMovingAverage):
         state |= swap(strategy, optimizer, keys)
     return {f'{name}:{key}': value for key, value in state.items()}
@@ -149,6 +163,16 @@ def swap(strategy: Any, optimizer: Any, keys: dict[str, Any]) -> dict[str, np.nd
     is_equal = all((values == values[:1]).all() for values in swapped.values())
     swapped = {key: values[0] for key, values in swapped.items()}
     return swapped | {'came back': np.bool_(came_back), 'equal averages': np.bool_(is_equal)}
+
+
+def swap_schedule_free(strategy: Any, optimizer: Any, keys: dict[str, Any]) -> dict[str, Any]:
+    """The averages on the first replica, and whether all came back to the last bit."""
+    before = {key: read(strategy, v) for key, v in keys.items()}
+    optimizer.swap_weights()
+    swapped = {f'swapped {key}': read(strategy, v)[0] for key, v in keys.items() if v.trainable}
+    optimizer.swap_weights()
+    came_back = all((before[key] == read(strategy, v)).all() for key, v in keys.items())
+    return swapped | {'came back': np.bool_(came_back)}
 
 
 def read(strategy: tf.distribute.Strategy, variable: keras.Variable) -> np.ndarray:

@@ -201,6 +201,15 @@ def test_pattern_errors():
         decayed(None, ['('])
 
 
+def test_some_patterns_without_a_match_are_warned_of():
+    with pytest.warns(
+        UserWarning,
+        match=r"exclude_from_weight_decay: 'LayerNorm', 'layer_norm' matches no variable; there are "
+        "keys such as 'head/kernel', ",
+    ):
+        assert decayed(None, ['LayerNorm', 'layer_norm', 'bias']) == ['head/kernel', 'norm/gamma']
+
+
 def test_pattern_that_matches_nothing_is_refused_at_build():
     optimizer = legacy_adamw.AdamWeightDecay(
         0.1, weight_decay_rate=0.1, exclude_from_weight_decay=['LayerNorm']
@@ -212,21 +221,39 @@ def test_pattern_that_matches_nothing_is_refused_at_build():
 # Model Garden's optimizers.
 
 GARDEN = [
+    ('sgd', {}),
+    ('sgd', {'momentum': 0.9}),
     ('sgd', {'momentum': 0.9, 'decay': 0.1, 'clipvalue': 0.5}),
     ('sgd', {'momentum': 0.9, 'nesterov': True, 'global_clipnorm': 1.0}),
     ('sgd_experimental', {'momentum': 0.9, 'nesterov': True}),
+    ('sgd_experimental', {'global_clipnorm': 0.5}),
+    ('adam', {}),
     ('adam', {'clipnorm': 0.5, 'beta_1': 0.8}),
     ('adam', {'amsgrad': True, 'epsilon': 0.01}),
     ('adam_experimental', {'beta_2': 0.9}),
+    ('adam_experimental', {'amsgrad': True, 'epsilon': 0.01, 'clipnorm': 0.5}),
     ('adamw', {'weight_decay_rate': 0.1, 'exclude_from_weight_decay': ['bias']}),
     ('adamw', {'weight_decay_rate': 0.1, 'gradient_clip_norm': 0.0}),
+    ('adamw', {'weight_decay_rate': 0.1, 'gradient_clip_norm': 0.3, 'amsgrad': True}),
     ('adamw_experimental', {'weight_decay': 0.1}),
+    ('adamw_experimental', {'weight_decay': 0.1, 'global_clipnorm': None, 'amsgrad': True}),
+    ('lamb', {}),
     ('lamb', {'weight_decay_rate': 0.1, 'exclude_from_weight_decay': ['bias']}),
+    ('lamb', {'weight_decay_rate': 0.1, 'epsilon': 0.01, 'global_clipnorm': 1.0}),
     ('lamb', {'exclude_from_layer_adaptation': ['kernel']}),
+    ('rmsprop', {}),
     ('rmsprop', {'epsilon': 0.01}),
+    ('rmsprop', {'epsilon': 1.0, 'rho': 0.5}),
+    ('rmsprop', {'epsilon': 0.01, 'centered': True}),
+    ('rmsprop', {'epsilon': 1.0, 'momentum': 0.9}),
     ('rmsprop', {'epsilon': 0.01, 'momentum': 0.9, 'centered': True}),
+    ('lars', {}),
     ('lars', {'weight_decay_rate': 0.1, 'exclude_from_weight_decay': ['bias']}),
+    ('lars', {'nesterov': True, 'eeta': 0.01}),
+    ('lars', {'classic_momentum': False}),
     ('lars', {'classic_momentum': False, 'nesterov': True}),
+    ('lars', {'weight_decay_rate': 0.1, 'exclude_from_layer_adaptation': ['bias']}),
+    ('adagrad', {}),
     ('adagrad', {'epsilon': 0.01, 'initial_accumulator_value': 0.2}),
 ]
 
@@ -254,17 +281,34 @@ def test_five_steps_as_model_garden(name, fields):
 
 
 @pytest.mark.garden
-def test_adafactor_as_tf_keras():
-    import tf_keras
+@pytest.mark.parametrize(
+    'fields',
+    [{}, {'clip_threshold': 0.3, 'beta_2_decay': -0.5}, {'epsilon_1': 0.1, 'epsilon_2': 2.0}],
+)
+@pytest.mark.parametrize('schedule', ['constant', 'polynomial'])
+def test_adafactor_as_model_garden(fields, schedule):
+    """For vectors: theirs cannot be built for matrices, because it adds an int to a shape."""
+    from official.modeling import optimization as theirs
 
-    def kernel(optimizer):  # tf_keras cannot build for matrices: it adds an int to a shape.
+    from official_lite.modeling import optimization as ours
+
+    rates = {
+        'constant': {'learning_rate': 0.1},
+        'polynomial': {'initial_learning_rate': 0.1, 'decay_steps': 10},
+    }
+    params = {
+        'optimizer': {'type': 'adafactor_keras', 'adafactor_keras': fields},
+        'learning_rate': {'type': schedule, schedule: rates[schedule]},
+    }
+    results = []
+    for module in (ours, theirs):
+        factory = module.OptimizerFactory(module.OptimizationConfig(params))
+        optimizer = factory.build_optimizer(factory.build_learning_rate())
         variable = tf.Variable(STARTS[1].astype(np.float32) + 0.5)
         for grads in gradients():
             optimizer.apply_gradients([(tf.constant(grads[1], tf.float32), variable)])
-        return variable.numpy()
-
-    expected = kernel(tf_keras.optimizers.Adafactor(learning_rate=0.1, jit_compile=False))
-    np.testing.assert_allclose(kernel(optimizers.Adafactor(0.1)), expected, rtol=1e-6)
+        results.append(variable.numpy())
+    np.testing.assert_allclose(*results, rtol=1e-6, atol=1e-6)
 
 
 def test_keras_optimizer_by_replicated():

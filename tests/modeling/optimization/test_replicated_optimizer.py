@@ -63,7 +63,9 @@ def test_two_replicas_do_the_steps_of_one(one_replica, two_replicas, name):
     assert two_replicas[f'{name}:difference between replicas'] == 0.0
 
 
-def test_two_workers_do_the_steps_of_one(one_replica, tmp_path):
+@pytest.fixture(scope='module')
+def two_workers(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp('workers')
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
         for free in sockets:
@@ -78,10 +80,44 @@ def test_two_workers_do_the_steps_of_one(one_replica, tmp_path):
     finally:
         for worker in workers:
             worker.kill()
-    for i in range(2):
-        results = dict(np.load(tmp_path / f'{i}.npz'))
-        for name in replica_cases.WORKER_CASES:
-            check_equal(results, one_replica, name)
+    return [dict(np.load(tmp_path / f'{i}.npz')) for i in range(2)]
+
+
+@pytest.mark.parametrize('name', replica_cases.WORKER_CASES)
+def test_two_workers_do_the_steps_of_one(one_replica, two_workers, name):
+    for results in two_workers:
+        check_equal(results, one_replica, name)
+        assert results[f'{name}:difference between replicas'] == 0.0
+
+
+@pytest.fixture
+def large_batch(monkeypatch):
+    """Two updates with the batches that four micro steps see; the fifth micro step makes none."""
+    data = [array[:4].reshape(2, 8, -1) for array in replica_cases.make_data()]
+    monkeypatch.setattr(replica_cases, 'make_data', lambda: data)
+    large = {'large': lambda: optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.5)}
+    monkeypatch.setattr(replica_cases, 'CASES', large)
+    return replica_cases.run_case(tf.distribute.get_strategy(), 'large')
+
+
+@pytest.mark.parametrize('strategy', ['one device', 'default', 'mirrored', 'worker 0', 'worker 1'])
+def test_micro_steps_equal_one_large_batch(strategy, request, one_replica):
+    name = 'accumulated_clipped'
+    if strategy == 'mirrored':
+        results = request.getfixturevalue('two_replicas')
+    elif strategy.startswith('worker'):
+        results = request.getfixturevalue('two_workers')[int(strategy[-1])]
+    elif strategy == 'one device':
+        one_device = tf.distribute.OneDeviceStrategy('CPU:0')
+        results = replica_cases.run_case(one_device, name)
+    else:
+        results = one_replica
+    large = request.getfixturevalue('large_batch')
+    assert results[f'{name}:iterations'] == large['large:iterations'] == 2
+    for key in ('model/dense/kernel', 'model/dense/bias', 'model/dense/kernel/momentum'):
+        np.testing.assert_allclose(
+            results[f'{name}:{key}'], large[f'large:{key}'], rtol=1e-5, atol=1e-6, err_msg=key
+        )
 
 
 def test_averages_under_two_replicas(one_replica, two_replicas):
@@ -94,6 +130,14 @@ def test_averages_under_two_replicas(one_replica, two_replicas):
         )
     # The statistics differed between the replicas; their average is that of the whole batch.
     assert np.abs(one['ema_all:model/seen'] - two['ema_all:model/seen']).max() > 0.01
+
+
+def test_averages_of_schedule_free_under_two_replicas(one_replica, two_replicas):
+    name = 'schedule_free_adamw'
+    assert two_replicas[f'{name}:came back']
+    for key in ('model/dense/kernel', 'model/dense/bias'):
+        averages = two_replicas[f'{name}:swapped {key}']
+        assert np.abs(averages - two_replicas[f'{name}:{key}']).max() > 1e-3
 
 
 def test_overflow_on_one_replica_skips_the_step_on_all(one_replica, two_replicas):

@@ -196,7 +196,8 @@ class PowerAndLinearDecayLrConfig(_ScheduleConfig):
         initial_learning_rate: Learning rate at step 1. None means not set.
         total_decay_steps: Step at which it reaches 0. None means the end of training.
         power: Exponent; -0.5 falls with the root of the step.
-        linear_decay_fraction: Share of the steps, at the end, that fall along the line.
+        linear_decay_fraction: Share of the steps, at the end, that fall along the line. 0: there is
+            no line, and the power goes on after `total_decay_steps`.
         offset: Steps before the schedule begins.
         total_decay_epochs: `total_decay_steps` in epochs. None means that the steps count.
     """
@@ -214,8 +215,8 @@ class PowerAndLinearDecayLrConfig(_ScheduleConfig):
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
-        if not 0 < self.linear_decay_fraction <= 1:
-            report('linear_decay_fraction', expected='more than 0 and at most 1')
+        if not 0 <= self.linear_decay_fraction <= 1:
+            report('linear_decay_fraction', expected='0 to 1')
 
 
 @dataclasses.dataclass

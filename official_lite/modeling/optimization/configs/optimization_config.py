@@ -6,6 +6,7 @@ import dataclasses
 from typing import Optional
 
 from official_lite.modeling import hyperparams
+from official_lite.modeling.optimization.configs import keras_optimizer_config as keras_cfg
 from official_lite.modeling.optimization.configs import learning_rate_config as lr_cfg
 from official_lite.modeling.optimization.configs import optimizer_config as opt_cfg
 
@@ -29,8 +30,18 @@ class OptimizerConfig(hyperparams.OneOfConfig):
         lars: LARS.
         adagrad: Adagrad.
         slide: SLIDE. Not implemented.
-        adafactor: Adafactor with the switches of its first implementation. Not implemented.
+        adafactor: Adafactor with the switches of flax' and optax' implementations.
         adafactor_keras: Adafactor as Keras has it.
+        adadelta: Adadelta.
+        adagrad_keras: Adagrad with Keras' place of epsilon.
+        adamax: Adam with the largest gradient in place of the mean square.
+        ftrl: Follow the regularized leader.
+        lamb_keras: LAMB as Keras has it.
+        lion: Lion.
+        muon: Muon for matrices, AdamW for the rest.
+        nadam: Adam with Nesterov's momentum.
+        rmsprop_keras: RMSProp with Keras' place of epsilon.
+        schedule_free_adamw: AdamW that averages its weights and needs no schedule.
     """
 
     type: Optional[str] = None
@@ -57,14 +68,32 @@ class OptimizerConfig(hyperparams.OneOfConfig):
     adafactor_keras: opt_cfg.AdafactorKerasConfig = dataclasses.field(
         default_factory=opt_cfg.AdafactorKerasConfig
     )
+    # Ours.
+    adadelta: keras_cfg.AdadeltaConfig = dataclasses.field(default_factory=keras_cfg.AdadeltaConfig)
+    adagrad_keras: keras_cfg.AdagradKerasConfig = dataclasses.field(
+        default_factory=keras_cfg.AdagradKerasConfig
+    )
+    adamax: keras_cfg.AdamaxConfig = dataclasses.field(default_factory=keras_cfg.AdamaxConfig)
+    ftrl: keras_cfg.FtrlConfig = dataclasses.field(default_factory=keras_cfg.FtrlConfig)
+    lamb_keras: keras_cfg.LambKerasConfig = dataclasses.field(
+        default_factory=keras_cfg.LambKerasConfig
+    )
+    lion: keras_cfg.LionConfig = dataclasses.field(default_factory=keras_cfg.LionConfig)
+    muon: keras_cfg.MuonConfig = dataclasses.field(default_factory=keras_cfg.MuonConfig)
+    nadam: keras_cfg.NadamConfig = dataclasses.field(default_factory=keras_cfg.NadamConfig)
+    rmsprop_keras: keras_cfg.RMSPropKerasConfig = dataclasses.field(
+        default_factory=keras_cfg.RMSPropKerasConfig
+    )
+    schedule_free_adamw: keras_cfg.ScheduleFreeAdamWConfig = dataclasses.field(
+        default_factory=keras_cfg.ScheduleFreeAdamWConfig
+    )
 
     def _check(self, report: hyperparams.Report) -> None:
-        instead = {'slide': 'lamb', 'adafactor': 'adafactor_keras'}
-        if self.type in instead:
+        if self.type == 'slide':
             report(
                 'type',
-                expected='an optimizer that is implemented',
-                hint=f'use {instead[self.type]}',
+                expected='an optimizer that is implemented; SLIDE has never been published',
+                hint='use lamb',
             )
 
 

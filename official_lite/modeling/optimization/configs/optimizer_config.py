@@ -30,15 +30,24 @@ __all__ = [
 ]
 
 # Fields that hold a fraction in [0, 1): a mean that keeps all of its past would never move.
-_FRACTIONS = ('beta_1', 'beta_2', 'beta1', 'rho', 'momentum')
-_POSITIVE = ('epsilon', 'epsilon_1', 'epsilon_2', 'epsilon1', 'epsilon2')
+_FRACTIONS = ('beta_1', 'beta_2', 'beta1', 'rho', 'momentum', 'adam_beta_1', 'adam_beta_2')
+_POSITIVE = (
+    *('epsilon', 'epsilon_1', 'epsilon_2', 'epsilon1', 'epsilon2'),
+    *('decay_rate', 'min_dim_size_to_factor', 'adam_lr_ratio', 'rms_rate'),
+)
 _NOT_NEGATIVE = (
     'decay',
     'weight_decay',
     'weight_decay_rate',
+    'adam_weight_decay',
     'gradient_clip_norm',
     'initial_accumulator_value',
     'eeta',
+    'beta',
+    'l1_regularization_strength',
+    'l2_regularization_strength',
+    'l2_shrinkage_regularization_strength',
+    'step_offset',
 )
 _CLIPS = ('clipnorm', 'clipvalue', 'global_clipnorm', 'clip_threshold', 'clipping_threshold')
 
@@ -186,7 +195,8 @@ class AdamExperimentalConfig(BaseOptimizerConfig):
 class AdamWeightDecayConfig(BaseOptimizerConfig):
     """Adam with weight decay apart from the gradient (arXiv:1711.05101).
 
-    A variable decays unless an exclude pattern finds it and no include pattern does.
+    With include patterns, the variables that they match decay and no others (in Model Garden, all
+    others do). Without, all but the excluded ones.
 
     Attributes:
         name: Name of the optimizer.
@@ -195,8 +205,10 @@ class AdamWeightDecayConfig(BaseOptimizerConfig):
         epsilon: Added to the root of the mean square.
         amsgrad: Whether the largest mean square so far is used (arXiv:1904.09237).
         weight_decay_rate: Each step takes `learning rate * weight_decay_rate` off a weight.
-        include_in_weight_decay: Name patterns of variables that decay even if excluded. None: none.
-        exclude_from_weight_decay: Name patterns of variables that do not decay. None: none.
+        include_in_weight_decay: Name patterns; given, only variables that they match decay. None:
+            all but the excluded ones.
+        exclude_from_weight_decay: Name patterns of variables that do not decay, unless they are
+            included. None: none.
         gradient_clip_norm: Largest L2 norm of all gradients together. 0 means no limit.
     """
 
@@ -314,7 +326,9 @@ class LARSConfig(BaseOptimizerConfig):
 
 @dataclasses.dataclass
 class SLIDEConfig(BaseOptimizerConfig):
-    """SLIDE. Model Garden declares it and has no implementation; neither have we.
+    """SLIDE. Model Garden declares it without an implementation, and none is published.
+
+    It is here so that Model Garden's configs load; to choose it is an error.
 
     Attributes:
         name: Name of the optimizer.
@@ -349,21 +363,26 @@ class SLIDEConfig(BaseOptimizerConfig):
 
 @dataclasses.dataclass
 class AdafactorConfig(BaseOptimizerConfig):
-    """Adafactor (arXiv:1804.04235) with the switches of its first implementation.
+    """Adafactor (arXiv:1804.04235) with the switches of flax' and optax' implementations.
+
+    Model Garden has these fields and no implementation of them.
 
     Attributes:
         name: Name of the optimizer.
-        factored: Whether the mean squares of matrices are kept as a row and a column.
-        multiply_by_parameter_scale: Whether a step is relative to the parameter's size.
-        beta1: Share of the mean gradient that is kept. None means no mean is kept.
-        decay_rate: Exponent of the decay of the mean square.
-        step_offset: Step from which the decay counts.
-        clipping_threshold: Largest root mean square of an update.
-        min_dim_size_to_factor: Matrices smaller than this are not factored.
+        factored: Whether the mean squares of large matrices are kept as a row and a column.
+        multiply_by_parameter_scale: Whether a step is relative to the root mean square of its
+            variable; the learning rate is then near 1e-2, not near 1e-3.
+        beta1: Share of the mean update that is kept. None means no mean is kept.
+        decay_rate: The mean square keeps `1 - t ** -decay_rate` of its past at update t.
+        step_offset: Updates before the t of the decay begins to count, for fine-tuning.
+        clipping_threshold: Largest root mean square of an update relative to its step size.
+        min_dim_size_to_factor: A variable is factored if its two largest dimensions have at least
+            this size.
         epsilon1: Added to squared gradients.
-        epsilon2: Smallest size of a parameter that scales a step.
-        weight_decay: Rate of the weight decay. None means none.
-        include_in_weight_decay: Name pattern of the variables that decay. None: none.
+        epsilon2: Smallest size of a variable that scales a step.
+        weight_decay: Share that each update takes off a weight, whatever the learning rate. None
+            means none.
+        include_in_weight_decay: Name pattern of the variables that decay. None: all.
     """
 
     name: str = 'Adafactor'
