@@ -1,4 +1,4 @@
-"""Normalisation of images on the device."""
+"""Normalisation of images, on the device and on the host."""
 
 from __future__ import annotations
 
@@ -37,3 +37,34 @@ def normalize_if_uint8(images: tf.Tensor, dtype: str = 'float32') -> tf.Tensor:
     """Normalises uint8 images; casts others, which are taken as normalised."""
     images = tf.convert_to_tensor(images)
     return normalize_images(images, dtype) if images.dtype == tf.uint8 else tf.cast(images, dtype)
+
+
+def normalize_image(
+    image: tf.Tensor,
+    offset: Sequence[float] = MEAN_RGB,
+    scale: Sequence[float] = STDDEV_RGB,
+) -> tf.Tensor:
+    """(image - offset) / scale, after integer images are scaled to [0, 1].
+
+    Args:
+        image: Tensor of shape [..., height, width, channels]. Integers are in the range of their
+            type; floats in the range of `offset` and `scale`.
+        offset: Mean of each channel.
+        scale: Standard deviation of each channel.
+
+    Returns:
+        float32 tensor of the same shape.
+    """
+    image = tf.image.convert_image_dtype(image, dtype=tf.float32)
+    return normalize_scaled_float_image(image, offset, scale)
+
+
+def normalize_scaled_float_image(
+    image: tf.Tensor,
+    offset: Sequence[float] = MEAN_RGB,
+    scale: Sequence[float] = STDDEV_RGB,
+) -> tf.Tensor:
+    """(image - offset) / scale for a float image in the range of `offset` and `scale`."""
+    image -= tf.constant(offset)
+    image /= tf.constant(scale)
+    return image
