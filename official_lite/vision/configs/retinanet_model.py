@@ -45,8 +45,10 @@ class AttributeHead(hyperparams.Config):
         type: Whether it is a number or a class.
         size: Numbers, or classes, of the attribute.
         prediction_tower_name: Attributes with the same name share a tower. '' means one of its own.
-        num_convs: Convolutions of the tower. None means as many as the head's.
-        num_filters: Channels of the tower. None means as many as the head's.
+        num_convs: Convolutions of the tower. None means as many as the head's. Of attributes that
+            share a tower, the first says it.
+        num_filters: Channels of the tower. None means as many as the head's. Of attributes that
+            share a tower, the first says it.
     """
 
     name: str = ''
@@ -61,6 +63,10 @@ class AttributeHead(hyperparams.Config):
             report('name', expected='a name')
         if self.size < 1:
             report('size', expected='1 or more')
+        if self.num_convs is not None and self.num_convs < 0:
+            report('num_convs', expected='0 or more, or null')
+        if self.num_filters is not None and self.num_filters < 1:
+            report('num_filters', expected='1 or more, or null')
 
 
 @dataclasses.dataclass
@@ -97,6 +103,28 @@ class RetinaNetHead(hyperparams.Config):
             report('num_convs', expected='0 or more')
         if self.num_filters < 1:
             report('num_filters', expected='1 or more')
+        self._check_attributes(report)
+
+    def _check_attributes(self, report: hyperparams.Report) -> None:
+        names = [head.name for head in self.attribute_heads]
+        towers: dict[str, AttributeHead] = {}
+        for index, head in enumerate(self.attribute_heads):
+            place = f'attribute_heads[{index}]'
+            if head.name in names[:index]:
+                report(f'{place}.name', expected='a name that no other attribute has')
+            tower = head.prediction_tower_name
+            if tower and self.share_classification_heads:
+                report(
+                    f'{place}.prediction_tower_name',
+                    expected="'', because share_classification_heads is true",
+                )
+            first = towers.setdefault(tower, head) if tower else head
+            for field in ('num_convs', 'num_filters'):
+                if getattr(head, field) not in (None, getattr(first, field)):
+                    report(
+                        f'{place}.{field}',
+                        expected=f'null, because {first.name!r} says it for the tower {tower!r}',
+                    )
 
 
 @dataclasses.dataclass
@@ -105,19 +133,24 @@ class DetectionGenerator(hyperparams.Config):
 
     Attributes:
         apply_nms: Whether boxes that overlap better ones are dropped. If not, all come out.
-        decode_boxes: Whether box codes become boxes.
+        decode_boxes: Whether box codes become boxes. If not, with apply_nms=false only, they come
+            out as they are.
         pre_nms_top_k: Best boxes of each class, or of the image, that go into suppression.
         pre_nms_score_threshold: Boxes below this score are dropped.
         nms_iou_threshold: A box that overlaps a better one by more than this is dropped.
         max_num_detections: Most detections of an image.
-        nms_version: 'v1', 'v2' and 'batched' differ in how they suppress; 'tflite' is for export.
+        nms_version: 'v1', 'v2' and 'batched' differ in overlaps that equal the threshold; 'v3' has
+            fixed shapes, for accelerators; 'tflite' is TFLite's operation, for export.
         use_cpu_nms: Whether suppression is placed on the CPU.
         soft_nms_sigma: Overlap lowers scores instead of dropping boxes (arXiv:1704.04503); with
             'v1' only. None means no.
         tflite_post_processing: Settings of 'tflite', which replace those above.
         return_decoded: Whether all boxes come out besides the detections. None means no.
-        use_class_agnostic_nms: Whether boxes of different classes suppress each other; 'v2' only.
+        use_class_agnostic_nms: Whether boxes of different classes suppress each other.
         box_coder_weights: Weights of y, x, height and width in box codes. None means 1 each.
+        nms_v3_refinements: Ours. Steps that bring 'v3' closer to the other versions. None means 2.
+        pre_nms_top_k_sharding_block: Ours. Columns of a feature map that 'v3' sorts at a time.
+            None means 128.
     """
 
     apply_nms: bool = True
@@ -126,7 +159,7 @@ class DetectionGenerator(hyperparams.Config):
     pre_nms_score_threshold: float = 0.05
     nms_iou_threshold: float = 0.5
     max_num_detections: int = 100
-    nms_version: Literal['v1', 'v2', 'batched', 'tflite'] = 'v2'
+    nms_version: Literal['v1', 'v2', 'v3', 'batched', 'tflite'] = 'v2'
     use_cpu_nms: bool = False
     soft_nms_sigma: Optional[float] = None
     tflite_post_processing: common.TFLitePostProcessingConfig = dataclasses.field(
@@ -135,6 +168,9 @@ class DetectionGenerator(hyperparams.Config):
     return_decoded: Optional[bool] = None
     use_class_agnostic_nms: Optional[bool] = False
     box_coder_weights: Optional[list[float]] = None
+    # Ours.
+    nms_v3_refinements: Optional[int] = None
+    pre_nms_top_k_sharding_block: Optional[int] = None
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('pre_nms_top_k', 'max_num_detections'):
@@ -143,26 +179,53 @@ class DetectionGenerator(hyperparams.Config):
         for name in ('pre_nms_score_threshold', 'nms_iou_threshold'):
             if not 0 <= getattr(self, name) <= 1:
                 report(name, expected='0 to 1')
-        if self.box_coder_weights is not None and len(self.box_coder_weights) != 4:
-            report('box_coder_weights', expected='4 numbers: y, x, height, width')
-        self._check_unavailable(report)
-        if self.soft_nms_sigma is not None and self.nms_version != 'v1':
-            report('soft_nms_sigma', expected=f'null with nms_version={self.nms_version}')
-        if self.use_class_agnostic_nms and self.nms_version != 'v2':
-            report('use_class_agnostic_nms', expected=f'false with nms_version={self.nms_version}')
-
-    def _check_unavailable(self, report: hyperparams.Report) -> None:
-        """Reports what would have no effect."""
-        if not self.decode_boxes:
-            report('decode_boxes', expected='true: detections are boxes')
-        if self.nms_version == 'tflite':
+        weights = self.box_coder_weights
+        if weights is not None and (len(weights) != 4 or min(weights) <= 0):
+            report('box_coder_weights', expected='4 numbers above 0: y, x, height, width')
+        if not self.decode_boxes and self.apply_nms:
             report(
-                'nms_version', expected="'v1', 'v2' or 'batched'", hint="'tflite' is not there yet"
+                'decode_boxes',
+                expected='true, because apply_nms is',
+                hint='apply_nms=false gives box codes and scores as they are',
             )
+        self._check_version(report)
+
+    def _check_version(self, report: hyperparams.Report) -> None:
+        """Reports options that the version does not have, so that none is without effect."""
+        version = self.nms_version
+        if self.soft_nms_sigma is not None and version != 'v1':
+            report('soft_nms_sigma', expected=f'null with nms_version={version}')
+        if self.soft_nms_sigma is not None and self.soft_nms_sigma <= 0:
+            report('soft_nms_sigma', expected='more than 0, or null')
+        for name, least in (('nms_v3_refinements', 0), ('pre_nms_top_k_sharding_block', 1)):
+            value = getattr(self, name)
+            if value is not None and version != 'v3':
+                report(name, expected=f'null with nms_version={version}')
+            elif value is not None and value < least:
+                report(name, expected=f'{least} or more')
+        if version == 'tflite':
+            self._check_tflite(report)
         elif self.tflite_post_processing != common.TFLitePostProcessingConfig():
             report(
                 'tflite_post_processing',
-                expected=f'the defaults, because nms_version is {self.nms_version!r}',
+                expected=f'the defaults, because nms_version is {version!r}',
+            )
+
+    def _check_tflite(self, report: hyperparams.Report) -> None:
+        if self.use_class_agnostic_nms:
+            report(
+                'use_class_agnostic_nms',
+                expected='false with nms_version=tflite',
+                hint='tflite_post_processing.use_regular_nms=false suppresses across classes',
+            )
+        settings = self.tflite_post_processing
+        scales = [settings.y_scale, settings.x_scale, settings.h_scale, settings.w_scale]
+        if scales not in ([1.0] * 4, self.box_coder_weights):
+            report(
+                'tflite_post_processing',
+                expected='scales of 1, or those of box_coder_weights, with which the model is '
+                'trained',
+                hint=f'box_coder_weights={scales} trains with these',
             )
 
 
@@ -211,6 +274,12 @@ class RetinaNet(hyperparams.Config):
             )
         if not 1 <= self.min_level <= self.max_level:
             report('min_level', expected=f'1 to max_level ({self.max_level})')
+        if self.head.attribute_heads and self.detection_generator.nms_version == 'tflite':
+            report(
+                'detection_generator.nms_version',
+                expected="not 'tflite' with attribute heads: the operation has no place for them",
+                hint='detection_generator.apply_nms=false gives all boxes with their attributes',
+            )
         self._check_input_size(report)
 
     def _check_input_size(self, report: hyperparams.Report) -> None:

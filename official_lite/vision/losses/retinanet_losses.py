@@ -12,11 +12,22 @@ from official_lite.vision.losses import loss_utils
 Levels = Mapping[str, tf.Tensor]
 
 
+# Where the loss of numbers that are attributes turns linear.
+ATTRIBUTE_HUBER_DELTA = 1.0
+
+
 class DetectionLosses(NamedTuple):
-    """float32 scalars: a replica's part. The mean over replicas is the loss of the whole batch."""
+    """float32 scalars: a replica's part. The mean over replicas is the loss of the whole batch.
+
+    Attributes:
+        cls_loss: Loss of the classes.
+        box_loss: Loss of the boxes.
+        attribute_losses: Losses of attributes by name.
+    """
 
     cls_loss: tf.Tensor
     box_loss: tf.Tensor
+    attribute_losses: dict[str, tf.Tensor]
 
 
 def compute_huber(errors: tf.Tensor, delta: float) -> tf.Tensor:
@@ -100,49 +111,100 @@ def _sum_focal_loss(
 
 
 def compute_box_loss_sum(
-    box_outputs: Levels, box_targets: Levels, box_weights: tf.Tensor, *, delta: float
+    box_outputs: Levels,
+    box_targets: Levels,
+    box_weights: tf.Tensor,
+    *,
+    delta: float,
+    size: int = 4,
 ) -> tf.Tensor:
-    """Sum over anchors of Huber's loss, which is a mean over the four coordinates.
+    """Sum over anchors of Huber's loss, which is a mean over the values of an anchor.
 
     Args:
-        box_outputs: Deltas by level [batch, height_l, width_l, anchors * 4].
+        box_outputs: Predictions by level [batch, height_l, width_l, anchors * size].
         box_targets: Targets by level, of the same shapes.
         box_weights: Weights of anchors, [batch, num_anchors].
         delta: Where the loss turns linear.
+        size: Number of values of an anchor: the four of a box.
 
     Returns:
         float32 scalar.
     """
-    outputs = loss_utils.multi_level_flatten(box_outputs, last_dim=4)
+    outputs = loss_utils.multi_level_flatten(box_outputs, last_dim=size)
     targets = loss_utils.multi_level_flatten(
-        {level: box_targets[level] for level in box_outputs}, last_dim=4
+        {level: box_targets[level] for level in box_outputs}, last_dim=size
     )
     errors = tf.cast(outputs, tf.float32) - tf.cast(targets, tf.float32)
     losses = tf.reduce_mean(compute_huber(errors, delta), axis=-1)  # [batch, num_anchors]
     return tf.reduce_sum(losses * tf.cast(box_weights, tf.float32))
 
 
+def compute_attribute_loss_sum(
+    outputs: Levels,
+    targets: Levels,
+    box_weights: tf.Tensor,
+    *,
+    kind: str,
+    size: int,
+    alpha: float,
+    gamma: float,
+) -> tf.Tensor:
+    """Sum over positive anchors of the loss of one attribute.
+
+    Numbers have Huber's loss with a delta of 1, as a mean over the attribute's values; classes the
+    focal loss, summed over classes.
+
+    Args:
+        outputs: Predictions by level [batch, height_l, width_l, anchors * size].
+        targets: By level, of the same shapes; of a class [batch, height_l, width_l, anchors], from
+            0.
+        box_weights: Weights of anchors, [batch, num_anchors].
+        kind: 'regression' or 'classification'.
+        size: Number of values, or of classes.
+        alpha: Focal loss's weight of positives.
+        gamma: Focal loss's exponent.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: Another kind.
+    """
+    if kind == 'regression':
+        return compute_box_loss_sum(
+            outputs, targets, box_weights, delta=ATTRIBUTE_HUBER_DELTA, size=size
+        )
+    if kind == 'classification':
+        return compute_class_loss_sum(outputs, targets, box_weights, alpha=alpha, gamma=gamma)
+    raise ValueError(
+        f"Expected an attribute to be of kind 'regression' or 'classification'. Received: {kind!r}"
+    )
+
+
 def compute_retinanet_losses(
-    outputs: Mapping[str, Levels],
+    outputs: Mapping[str, Any],
     labels: Mapping[str, Any],
     *,
     alpha: float,
     gamma: float,
     huber_delta: float,
+    attributes: Mapping[str, tuple[str, int]] | None = None,
 ) -> DetectionLosses:
-    """Class and box loss, each a sum over anchors divided by (positives of all replicas + 1) /
-    replicas.
+    """Class, box and attribute losses, each a sum over anchors divided by (positives of all
+    replicas + 1) / replicas.
 
     Args:
-        outputs: `cls_outputs` and `box_outputs` of `RetinaNetModel`.
-        labels: `cls_targets`, `box_targets`, `cls_weights` and `box_weights`, such as
-            `anchor.label_anchors_batch` returns.
+        outputs: `cls_outputs`, `box_outputs` and, with attributes, `attribute_outputs` of
+            `RetinaNetModel`.
+        labels: `cls_targets`, `box_targets`, `cls_weights`, `box_weights` and, with attributes,
+            `attribute_targets`, such as `anchor.label_anchors_batch` returns.
         alpha: Focal loss's weight of positives.
         gamma: Focal loss's exponent.
         huber_delta: Where the box loss turns linear.
+        attributes: Kind and size of attributes by name, see `compute_attribute_loss_sum`.
 
     Returns:
-        The two losses.
+        The losses.
     """
     normalizer = loss_utils.compute_normalizer(labels['box_weights'])
     cls_sum = compute_class_loss_sum(
@@ -155,4 +217,17 @@ def compute_retinanet_losses(
     box_sum = compute_box_loss_sum(
         outputs['box_outputs'], labels['box_targets'], labels['box_weights'], delta=huber_delta
     )
-    return DetectionLosses(cls_sum / normalizer, box_sum / normalizer)
+    attribute_losses = {
+        name: compute_attribute_loss_sum(
+            outputs['attribute_outputs'][name],
+            labels['attribute_targets'][name],
+            labels['box_weights'],
+            kind=kind,
+            size=size,
+            alpha=alpha,
+            gamma=gamma,
+        )
+        / normalizer
+        for name, (kind, size) in (attributes or {}).items()
+    }
+    return DetectionLosses(cls_sum / normalizer, box_sum / normalizer, attribute_losses)

@@ -90,6 +90,9 @@ def build_detection_generator(config: Any) -> detection_generator.MultilevelDete
             return_decoded=config.return_decoded,
             use_class_agnostic_nms=config.use_class_agnostic_nms,
             box_coder_weights=config.box_coder_weights,
+            decode_boxes=config.decode_boxes,
+            pre_nms_top_k_sharding_block=config.pre_nms_top_k_sharding_block,
+            nms_v3_refinements=config.nms_v3_refinements,
             name='detection_generator',
         )
     except ValueError as error:

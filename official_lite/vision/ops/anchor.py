@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
-from official_lite.vision.ops import box_matcher, box_ops, iou_similarity
+from official_lite.vision.ops import box_matcher, box_ops, iou_similarity, target_gather
 
 Levels = dict[str, tf.Tensor]
 
@@ -218,20 +218,16 @@ class AnchorLabeler:
         indices, indicators = self._matcher(self._similarity(anchors, gt_boxes))
         is_positive = indicators == POSITIVE
         weights = tf.ones_like(gt_labels[:, -1], tf.float32) if gt_weights is None else gt_weights
-        matched_weights = _gather_matches(weights, indices, 1.0)
-        labels = _gather_matches(gt_labels, indices, NO_CLASS)
-        boxes = _gather_matches(tf.cast(gt_boxes, tf.float32), indices, 0.0)
-        boxes = tf.where(is_positive[:, None], boxes, 0.0)
+        matched_weights = target_gather.gather_targets(weights, indices, mask_val=1.0)
+        is_not = ~is_positive[:, None]
+        labels = target_gather.gather_targets(gt_labels, indices, is_not, NO_CLASS)
+        boxes = target_gather.gather_targets(tf.cast(gt_boxes, tf.float32), indices, is_not)
         attributes = {
-            name: tf.where(
-                is_positive[:, None],
-                _gather_matches(values, indices, 0.0),
-                tf.zeros([], values.dtype),
-            )
+            name: target_gather.gather_targets(values, indices, is_not)
             for name, values in (gt_attributes or {}).items()
         }
         return (
-            unpack_targets(tf.where(is_positive[:, None], labels, NO_CLASS), anchor_boxes),
+            unpack_targets(labels, anchor_boxes),
             unpack_targets(
                 box_ops.encode_boxes(boxes, anchors, self._box_coder_weights), anchor_boxes
             ),
@@ -239,13 +235,6 @@ class AnchorLabeler:
             tf.where(indicators == IGNORED, 0.0, matched_weights),
             tf.where(is_positive, matched_weights, 0.0),
         )
-
-
-def _gather_matches(values: tf.Tensor, indices: tf.Tensor, fill: float) -> tf.Tensor:
-    """Rows of `values` [N, ...] at `indices`; `fill` if there are no rows."""
-    row = tf.fill(tf.concat([[1], tf.shape(values)[1:]], axis=0), tf.cast(fill, values.dtype))
-    is_empty = tf.shape(values)[0] == 0
-    return tf.gather(tf.cond(is_empty, lambda: row, lambda: values), indices)
 
 
 def make_matcher(match_threshold: float, unmatched_threshold: float) -> box_matcher.BoxMatcher:
@@ -257,6 +246,26 @@ def make_matcher(match_threshold: float, unmatched_threshold: float) -> box_matc
     )
 
 
+class AnchorLabels(NamedTuple):
+    """What the anchors of a batch of images are to predict.
+
+    Attributes:
+        cls_targets: Classes by level, int32 [batch, height_l, width_l, anchors], -1 where not
+            positive.
+        box_targets: Codes of boxes by level, float32 [batch, height_l, width_l, anchors * 4].
+        cls_weights: float32 [batch, num_anchors], 0 for ignored anchors.
+        box_weights: float32 [batch, num_anchors], 0 where not positive.
+        attribute_targets: Attributes of boxes by name and level, [batch, height_l, width_l,
+            anchors * size], of the attributes' dtypes; 0 where not positive.
+    """
+
+    cls_targets: Levels
+    box_targets: Levels
+    cls_weights: tf.Tensor
+    box_weights: tf.Tensor
+    attribute_targets: dict[str, Levels]
+
+
 def label_anchors_batch(
     anchor_boxes: Mapping[str, tf.Tensor],
     boxes: tf.Tensor,
@@ -264,7 +273,8 @@ def label_anchors_batch(
     match_threshold: float = 0.5,
     unmatched_threshold: float = 0.5,
     box_coder_weights: Optional[Sequence[float]] = None,
-) -> tuple[Levels, Levels, tf.Tensor, tf.Tensor]:
+    attributes: Optional[Mapping[str, tf.Tensor]] = None,
+) -> AnchorLabels:
     """Labels the anchors of a batch of images.
 
     Runs as one XLA program, in which the [batch, num_anchors, boxes] intersections exist only
@@ -278,29 +288,35 @@ def label_anchors_batch(
         match_threshold: See `AnchorLabeler`.
         unmatched_threshold: See `AnchorLabeler`.
         box_coder_weights: See `AnchorLabeler`.
+        attributes: Attributes of the boxes by name, [batch, boxes, size].
 
     Returns:
-        Class targets by level, int32 [batch, height_l, width_l, anchors], -1 where not positive;
-        box targets by level, float32 [batch, height_l, width_l, anchors * 4]; class weights,
-        float32 [batch, num_anchors], 0 for ignored anchors; box weights, float32 [batch,
-        num_anchors], 0 where not positive.
+        The labels.
     """
     # A padding box in front of none at all keeps reductions from being empty.
     boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
     classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=NO_CLASS)
-    labels, deltas, cls_weights, box_weights = _label_flat(
+    padded = {
+        name: tf.pad(values, [[0, 0], [0, 1], [0, 0]])
+        for name, values in (attributes or {}).items()
+    }
+    labels, deltas, cls_weights, box_weights, targets = _label_flat(
         flatten_anchors(anchor_boxes),
         boxes,
         classes,
+        padded,
         float(match_threshold),
         float(unmatched_threshold),
         None if box_coder_weights is None else tuple(box_coder_weights),
     )
-    return (
-        unpack_targets(labels[..., None], anchor_boxes),
-        unpack_targets(deltas, anchor_boxes),
-        cls_weights,
-        box_weights,
+    return AnchorLabels(
+        cls_targets=unpack_targets(labels[..., None], anchor_boxes),
+        box_targets=unpack_targets(deltas, anchor_boxes),
+        cls_weights=cls_weights,
+        box_weights=box_weights,
+        attribute_targets={
+            name: unpack_targets(values, anchor_boxes) for name, values in targets.items()
+        },
     )
 
 
@@ -309,10 +325,11 @@ def _label_flat(
     anchors: tf.Tensor,
     boxes: tf.Tensor,
     classes: tf.Tensor,
+    attributes: dict[str, tf.Tensor],
     match_threshold: float,
     unmatched_threshold: float,
     box_coder_weights: Optional[tuple[float, ...]],
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
     """Labels of anchors [num_anchors, 4], with at least one (padding) box per image."""
     similarity = tf.where(
         box_ops.is_padding_box(boxes)[:, None, :], -1.0, iou_similarity.iou(anchors[None], boxes)
@@ -324,4 +341,8 @@ def _label_flat(
     deltas = box_ops.encode_boxes(matched, anchors[None], box_coder_weights)
     cls_weights = tf.where(indicators == IGNORED, 0.0, tf.ones_like(deltas[..., 0]))
     box_weights = tf.where(is_positive, 1.0, tf.zeros_like(cls_weights))
-    return labels, deltas, cls_weights, box_weights
+    targets = {
+        name: target_gather.gather_targets(values, indices, ~is_positive[..., None])
+        for name, values in attributes.items()
+    }  # [batch, num_anchors, size]
+    return labels, deltas, cls_weights, box_weights, targets

@@ -7,7 +7,8 @@ are ordered by class, then by candidate.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -94,24 +95,25 @@ def select_class_agnostic(
     scores: tf.Tensor,
     *,
     max_num_detections: int,
-    score_threshold: float,
-    iou_threshold: float,
-    pre_nms_top_k: Optional[int] = None,
+    select: Callable[..., Selection] = select_per_class,
+    **arguments: Any,
 ) -> Selection:
     """Gives each candidate its best class only, and suppresses overlaps whatever the class.
 
-    Arguments: see `select_per_class`.
+    Args:
+        boxes: See `select_per_class`.
+        scores: See `select_per_class`.
+        max_num_detections: See `select_per_class`.
+        select: What suppresses, as if there were one class.
+        **arguments: Further arguments of it.
+
+    Returns:
+        The detections, with the classes of their best scores.
     """
     best = tf.reduce_max(scores, axis=-1, keepdims=True)  # [batch, candidates, 1]
     classes = tf.argmax(scores, axis=-1, output_type=tf.int32)
-    selection = select_per_class(
-        boxes,
-        best,
-        max_num_detections=max_num_detections,
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        pre_nms_top_k=pre_nms_top_k,
-    )
+    classes = tf.pad(classes, [[0, 0], [0, 1]])  # there may be no candidates
+    selection = select(boxes, best, max_num_detections=max_num_detections, **arguments)
     is_valid = tf.sequence_mask(selection.num_valid, max_num_detections)
     chosen = tf.gather(classes, selection.indices, batch_dims=1)
     return selection._replace(classes=tf.where(is_valid, chosen, 0))
@@ -134,14 +136,20 @@ def select_soft(
     fall with the overlap.
     """
     num_classes = scores.shape[-1]
+    # One candidate that never wins keeps tensors from being empty.
+    boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
+    scores = tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
     top_k = tf.minimum(tf.shape(scores)[1], pre_nms_top_k)
     by_class = tf.transpose(scores, [0, 2, 1])  # [batch, classes, candidates]
     top_scores, top_indices = tf.nn.top_k(by_class, top_k)
 
+    batch = tf.shape(boxes)[0]
+    pairs = batch * num_classes
+
     def select_one(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image_boxes, one_scores, one_indices = inputs
+        pair, one_scores, one_indices = inputs
         chosen, soft_scores = tf.image.non_max_suppression_with_scores(
-            tf.gather(image_boxes, one_indices),
+            tf.gather(boxes[pair // num_classes], one_indices),
             one_scores,
             max_num_detections,
             iou_threshold=iou_threshold,
@@ -154,18 +162,15 @@ def select_soft(
             tf.pad(soft_scores, [[0, missing]], constant_values=-1.0),
         )
 
-    def select_image(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        image_boxes, image_scores, image_indices = inputs
-        return tf.map_fn(
-            lambda pair: select_one((image_boxes, *pair)),
-            (image_scores, image_indices),
-            fn_output_signature=(tf.int32, tf.float32),
-        )
-
     indices, soft = tf.map_fn(
-        select_image, (boxes, top_scores, top_indices), fn_output_signature=(tf.int32, tf.float32)
-    )  # [batch, classes, detections]
-    batch = tf.shape(boxes)[0]
+        select_one,
+        (
+            tf.range(pairs),
+            tf.reshape(top_scores, [pairs, top_k]),
+            tf.reshape(top_indices, [pairs, top_k]),
+        ),
+        fn_output_signature=(tf.int32, tf.float32),
+    )  # [batch * classes, detections]
     flat_indices = tf.reshape(indices, [batch, num_classes * max_num_detections])
     flat_scores, order = tf.nn.top_k(
         tf.reshape(soft, [batch, num_classes * max_num_detections]), max_num_detections

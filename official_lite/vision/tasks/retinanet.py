@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from official_lite import errors
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
 from official_lite.vision import visualization
@@ -26,6 +27,7 @@ from official_lite.vision.tasks import data_facts, detection_pictures
 PICTURE_NAME = 'detections.png'
 
 _LOSS_NAMES = ('total_loss', 'cls_loss', 'box_loss', 'model_loss')
+_ATTRIBUTE_LOSS = 'attribute_loss/'
 _COCO = coco_evaluator.COCOEvaluator.name
 
 
@@ -88,42 +90,67 @@ class RetinaNetTask(base_task.Task):
         """The loss and its parts; the order of arguments and results is Model Garden's.
 
         Args:
-            outputs: `cls_outputs` and `box_outputs` of the model, by level.
+            outputs: `cls_outputs` and `box_outputs` of the model, by level, and
+                `attribute_outputs`, by name and level.
             labels: `boxes` [batch, boxes, 4], yxyx in pixels of the network's input, and `classes`
-                int [batch, boxes], both padded with -1; or anchors labelled already: `cls_targets`,
-                `box_targets`, `cls_weights`, `box_weights`. `is_valid` bool [batch], if there,
-                takes the other examples out.
+                int [batch, boxes], both padded with -1, and `attributes` [batch, boxes, size], by
+                name; or anchors labelled already: `cls_targets`, `box_targets`, `cls_weights`,
+                `box_weights`, `attribute_targets`. `is_valid` bool [batch], if there, takes the
+                other examples out.
             aux_losses: `model.losses`.
 
         Returns:
             float32 scalars: total, class, box and model loss. The model loss is class loss plus
-            `box_loss_weight` times box loss, and the total is `loss_weight` times the sum of it and
-            `aux_losses`. Their mean over replicas is the loss of the whole batch.
+            `box_loss_weight` times box loss plus the losses of attributes, and the total is
+            `loss_weight` times the sum of it and `aux_losses`. Their mean over replicas is the loss
+            of the whole batch.
         """
         losses = self.task_config.losses
-        cls_loss, box_loss = retinanet_losses.compute_retinanet_losses(
+        found = self._compute_losses(outputs, self._label_anchors(outputs, labels))
+        model_loss = found.cls_loss + losses.box_loss_weight * found.box_loss
+        for loss in found.attribute_losses.values():
+            model_loss += loss
+        aux_loss = tf.add_n([tf.cast(loss, tf.float32) for loss in aux_losses or [0.0]])
+        total_loss = losses.loss_weight * (model_loss + aux_loss)
+        return total_loss, found.cls_loss, found.box_loss, model_loss
+
+    def _compute_losses(
+        self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
+    ) -> retinanet_losses.DetectionLosses:
+        """The losses of anchors that are labelled."""
+        losses = self.task_config.losses
+        return retinanet_losses.compute_retinanet_losses(
             outputs,
-            self._label_anchors(outputs, labels),
+            labels,
             alpha=losses.focal_loss_alpha,
             gamma=losses.focal_loss_gamma,
             huber_delta=losses.huber_loss_delta,
+            attributes={head.name: (head.type, head.size) for head in self._attribute_heads},
         )
-        model_loss = cls_loss + losses.box_loss_weight * box_loss
-        aux_loss = tf.add_n([tf.cast(loss, tf.float32) for loss in aux_losses or [0.0]])
-        return losses.loss_weight * (model_loss + aux_loss), cls_loss, box_loss, model_loss
+
+    @property
+    def _attribute_heads(self) -> Sequence[exp_cfg.AttributeHead]:
+        return self.task_config.model.head.attribute_heads or ()
 
     def compute_losses(
         self, model: keras.Model, labels: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> dict[str, tf.Tensor]:
-        """`build_losses` by name."""
+        """`build_losses` by name, and the losses of attributes."""
+        labels = self._label_anchors(outputs, labels)
         losses = self.build_losses(outputs=outputs, labels=labels, aux_losses=model.losses)
-        return {self.loss: losses[0], **dict(zip(_LOSS_NAMES, losses))}
+        named = {self.loss: losses[0], **dict(zip(_LOSS_NAMES, losses))}
+        if self._attribute_heads:
+            by_name = self._compute_losses(outputs, labels).attribute_losses
+            named |= {_ATTRIBUTE_LOSS + name: loss for name, loss in by_name.items()}
+        return named
 
     def build_metrics(self, training: bool = True) -> list[keras.metrics.Metric]:
-        """Means of total, class, box and model loss; for validation also makes the evaluator.
+        """Means of total, class, box, model and attribute losses; for validation also makes the
+        evaluator.
 
         Raises:
-            UsageError: The validation data has other classes, or its annotation file is not one.
+            UsageError: The validation data has other classes, or its annotation file is not one, or
+                the model puts out no detections that COCO's metrics could be computed from.
         """
         if not training:
             data = self.task_config.validation_data
@@ -131,8 +158,31 @@ class RetinaNetTask(base_task.Task):
                 info = self.get_data_info(self.task_config, is_training=False)
                 data_facts.check_same_classes(self.task_config, info)
             if self.task_config.use_coco_metrics:
+                self._check_detections()
                 self._evaluator = self.build_evaluator()
-        return [keras.metrics.Mean(name, dtype='float32') for name in _LOSS_NAMES]
+        names = [*_LOSS_NAMES, *(_ATTRIBUTE_LOSS + head.name for head in self._attribute_heads)]
+        return [keras.metrics.Mean(name, dtype='float32') for name in names]
+
+    def _check_detections(self) -> None:
+        """Raises UsageError unless the detection generator gives boxes in pixels."""
+        config = self.task_config.model.detection_generator
+        tflite = config.tflite_post_processing
+        reasons = {
+            'apply_nms': (not config.apply_nms, 'true'),
+            'tflite_post_processing.omit_nms': (tflite.omit_nms, 'false'),
+            'tflite_post_processing.normalize_anchor_coordinates': (
+                tflite.normalize_anchor_coordinates,
+                'false',
+            ),
+        }
+        for name, (is_set, expected) in reasons.items():
+            if is_set:
+                raise errors.UsageError(
+                    "COCO's metrics are computed from detections in pixels",
+                    where=f'task.model.detection_generator.{name}',
+                    expected=f'{expected}, or task.use_coco_metrics=false',
+                    hint='set it for the export only',
+                )
 
     def build_evaluator(self) -> coco_evaluator.COCOEvaluator:
         """The COCO evaluation that this config describes."""
@@ -235,9 +285,9 @@ class RetinaNetTask(base_task.Task):
                 parser.match_threshold,
                 parser.unmatched_threshold,
                 self.task_config.model.detection_generator.box_coder_weights,
+                self._get_attributes(labels),
             )
-            names = ('cls_targets', 'box_targets', 'cls_weights', 'box_weights')
-            labels = {**labels, **dict(zip(names, targets))}
+            labels = {**labels, **targets._asdict()}
         if 'is_valid' not in labels:
             return labels
         is_valid = tf.cast(labels['is_valid'], tf.float32)[:, None]
@@ -246,6 +296,21 @@ class RetinaNetTask(base_task.Task):
             'cls_weights': labels['cls_weights'] * is_valid,
             'box_weights': labels['box_weights'] * is_valid,
         }
+
+    def _get_attributes(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Attributes of the boxes that there are heads for."""
+        attributes = labels.get('attributes', {})
+        for head in self._attribute_heads:
+            if head.name not in attributes:
+                raise errors.UsageError(
+                    f'the data has no attribute {head.name!r}, which a head is to learn',
+                    where='task.model.head.attribute_heads',
+                    expected=f'attributes of the data: {sorted(attributes)}',
+                    received=repr(head.name),
+                    hint='TFRecords: list it in decoder.simple_decoder.attribute_names, and it is '
+                    f'read from image/object/attribute/{head.name}',
+                )
+        return {head.name: attributes[head.name] for head in self._attribute_heads}
 
     def _make_anchors(self, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Anchors of the images that `outputs` belong to."""

@@ -126,22 +126,31 @@ anchors = anchor.Anchor(3, 4, 1, [1.0, 2.0], 4.0, (64, 96)).multilevel_boxes
 # All boxes are on the first image: a normaliser per replica would weigh them otherwise.
 boxes = np.float32([[[5, 5, 40, 40], [20, 30, 60, 90]], [[-1] * 4] * 2])
 classes = np.int32([[1, 3], [-1, -1]])
+attributes = {'depth': np.float32([[[3, 4], [5, 6]]] * 2), 'kind': np.int32([[[1], [2]]] * 2)}
 predictions = [
     {k: generator.normal(size=(2, *v.shape[:2], 2 * n)).astype(np.float32) for k, v in anchors.items()}
-    for n in (5, 4)
+    for n in (5, 4, 2, 3)
 ]
 
 def run(strategy):
     def step(inputs):
-        cls_outputs, box_outputs, boxes, classes = inputs
-        names = ('cls_targets', 'box_targets', 'cls_weights', 'box_weights')
-        labels = dict(zip(names, anchor.label_anchors_batch(anchors, boxes, classes)))
-        outputs = {'cls_outputs': cls_outputs, 'box_outputs': box_outputs}
+        cls_outputs, box_outputs, depth, kind, boxes, classes, attributes = inputs
+        labels = anchor.label_anchors_batch(anchors, boxes, classes, attributes=attributes)
+        outputs = {
+            'cls_outputs': cls_outputs,
+            'box_outputs': box_outputs,
+            'attribute_outputs': {'depth': depth, 'kind': kind},
+        }
         losses = retinanet_losses.compute_retinanet_losses(
-            outputs, labels, alpha=0.25, gamma=1.5, huber_delta=0.1
+            outputs,
+            labels._asdict(),
+            alpha=0.25,
+            gamma=1.5,
+            huber_delta=0.1,
+            attributes={'depth': ('regression', 2), 'kind': ('classification', 3)},
         )
         context = tf.distribute.get_replica_context()
-        return context.all_reduce('MEAN', list(losses))
+        return context.all_reduce('MEAN', tf.nest.flatten(losses))
 
     size = 2 // strategy.num_replicas_in_sync
 
@@ -150,7 +159,7 @@ def run(strategy):
             lambda c: tf.constant(array[size * c.replica_id_in_sync_group:][:size])
         )
 
-    inputs = tf.nest.map_structure(take, (*predictions, boxes, classes))
+    inputs = tf.nest.map_structure(take, (*predictions, boxes, classes, attributes))
     results = tf.function(lambda x: strategy.run(step, (x,)))(inputs)
     return [float(strategy.experimental_local_results(r)[0]) for r in results]
 

@@ -554,7 +554,7 @@ def _make_labels(model: Any, images: np.ndarray) -> dict:
     )
     classes = tf.constant([[3, 1], [2, -1]])
     anchors = model.make_anchor_boxes(tf.constant(images))
-    cls_targets, box_targets, cls_weights, box_weights = anchor.label_anchors_batch(
+    cls_targets, box_targets, cls_weights, box_weights, _ = anchor.label_anchors_batch(
         anchors, boxes, classes
     )
     return {

@@ -112,7 +112,7 @@ def test_labels_without_any_box_are_all_negative() -> None:
         labels = anchor.label_anchors_batch(
             anchors, -tf.ones([2, num_boxes, 4]), -tf.ones([2, num_boxes], tf.int32)
         )
-        cls_targets, _, cls_weights, box_weights = labels
+        cls_targets, _, cls_weights, box_weights, _ = labels
         assert {level: tuple(t.shape) for level, t in cls_targets.items()} == {
             '3': (2, 4, 4, 1),
             '4': (2, 2, 2, 1),
@@ -127,7 +127,7 @@ def test_every_box_gets_an_anchor_and_decodes_to_itself() -> None:
     anchors = anchor.Anchor(3, 5, 2, [0.5, 1.0], 3.0, (96, 160)).multilevel_boxes
     boxes = tf.constant([[[10.0, 20, 11, 21], [40, 50, 80, 130]]])
     labels = anchor.label_anchors_batch(anchors, boxes, tf.constant([[3, 7]]))
-    cls_targets, box_targets, _, box_weights = labels
+    cls_targets, box_targets, _, box_weights, _ = labels
     flat = tf.concat([tf.reshape(t, [-1]) for t in cls_targets.values()], 0).numpy()
     deltas = tf.concat([tf.reshape(t, [-1, 4]) for t in box_targets.values()], 0)
     decoded = box_ops.decode_boxes(deltas, anchor.flatten_anchors(anchors)).numpy()

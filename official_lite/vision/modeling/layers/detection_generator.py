@@ -11,14 +11,19 @@ from typing import Any, Optional
 import keras
 import tensorflow as tf
 
-from official_lite.vision.ops import box_ops, nms
+from official_lite.vision.modeling.layers import box_predictions
+from official_lite.vision.ops import box_ops, nms, nms_v3, tflite_postprocess
 
 Levels = Mapping[str, tf.Tensor]
 
-NMS_VERSIONS = ('v1', 'v2', 'batched')
+NMS_VERSIONS = ('v1', 'v2', 'v3', 'batched', 'tflite')
 # Candidates are chosen by logits, this much below the one that belongs to the threshold, so that
 # rounding loses none.
 _LOGIT_MARGIN = 1e-3
+# Versions with all shapes fixed: candidates are not narrowed down first.
+_FIXED_SHAPES = ('v3', 'tflite')
+# Arguments that `get_config` leaves out where they are None, as Model Garden's does.
+_OPTIONAL = ('pre_nms_top_k_sharding_block', 'nms_v3_refinements', 'tflite_post_processing_config')
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -33,19 +38,30 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
         apply_nms: Whether to suppress overlaps. If not, decoded boxes and scores of all anchors are
             the result.
         pre_nms_top_k: Number of candidates of a class (of an image, if class-agnostic) that take
-            part. Not used by 'batched'.
+            part. Not used by 'batched' and 'tflite'.
         pre_nms_score_threshold: What scores must exceed.
         nms_iou_threshold: Overlap that suppresses.
         max_num_detections: Number of detections per image.
         nms_version: 'v2' and, if not soft, 'v1': an overlap equal to the threshold suppresses, and
-            boxes clipped to the image's first corner are no detections. 'batched': neither.
+            boxes clipped to the image's first corner are no detections. 'batched': neither. 'v3':
+            neither, nearly greedy, with fixed shapes (see `ops.nms_v3`). 'tflite': see
+            `ops.tflite_postprocess`.
         use_cpu_nms: Whether suppression is placed on the CPU.
         soft_nms_sigma: Width of soft suppression ('v1' only), or None for none.
-        tflite_post_processing_config: Options of the TFLite operation, kept for exports.
+        tflite_post_processing_config: Options of 'tflite' by the names of
+            `tflite_postprocess.PostprocessOptions`, and `normalize_anchor_coordinates` (boxes are
+            shares of the network's input, or of `input_image_size`) and `omit_nms` (predictions
+            come out as they are). They replace the arguments above.
+        pre_nms_top_k_sharding_block: With 'v3', number of columns of a feature map that are sorted
+            at a time. Changes no result.
+        nms_v3_refinements: With 'v3', see `nms_v3.select_refined`. None means 2.
         return_decoded: Whether decoded boxes and scores of all anchors are returned besides
             detections.
-        use_class_agnostic_nms: Whether boxes suppress those of other classes too ('v2' only).
+        use_class_agnostic_nms: Whether boxes suppress those of other classes too. 'tflite' has
+            `use_regular_nms` for that.
         box_coder_weights: Four factors of the box predictions, or None.
+        decode_boxes: Whether boxes are decoded. If not, which needs `apply_nms` off, predictions
+            come out as they are.
 
     Raises:
         ValueError: If an option is not one of this version's.
@@ -62,9 +78,12 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
         use_cpu_nms: bool = False,
         soft_nms_sigma: Optional[float] = None,
         tflite_post_processing_config: Optional[Mapping[str, Any]] = None,
+        pre_nms_top_k_sharding_block: Optional[int] = None,
+        nms_v3_refinements: Optional[int] = None,
         return_decoded: Optional[bool] = None,
         use_class_agnostic_nms: Optional[bool] = None,
         box_coder_weights: Optional[Sequence[float]] = None,
+        decode_boxes: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{'dtype': 'float32', 'autocast': False, **kwargs})
@@ -80,37 +99,15 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
                 'use_cpu_nms': use_cpu_nms,
                 'soft_nms_sigma': soft_nms_sigma,
                 'tflite_post_processing_config': tflite_post_processing_config,
+                'pre_nms_top_k_sharding_block': pre_nms_top_k_sharding_block,
+                'nms_v3_refinements': nms_v3_refinements,
                 'return_decoded': return_decoded,
                 'use_class_agnostic_nms': use_class_agnostic_nms,
                 'box_coder_weights': None if box_coder_weights is None else list(box_coder_weights),
+                'decode_boxes': decode_boxes,
             }
         )
-        self._check()
-
-    def _check(self) -> None:
-        config = self._config
-        version = config['nms_version']
-        if version not in NMS_VERSIONS:
-            raise ValueError(
-                'This version of suppression is not there. '
-                f'Expected nms_version to be one of {list(NMS_VERSIONS)}. '
-                f'Received: {version!r}'
-            )
-        if config['use_class_agnostic_nms'] and version != 'v2':
-            raise ValueError(
-                f"Class-agnostic suppression is part of 'v2'. "
-                f"Expected nms_version='v2'. Received: {version!r}"
-            )
-        if config['soft_nms_sigma'] is not None and version != 'v1':
-            raise ValueError(
-                f"Soft suppression is part of 'v1'. "
-                f"Expected nms_version='v1'. Received: {version!r}"
-            )
-        weights = config['box_coder_weights']
-        if weights is not None and (len(weights) != 4 or min(weights) <= 0.0):
-            raise ValueError(
-                f'Expected box_coder_weights to be four positive numbers. Received: {weights}'
-            )
+        _check_options(self._config)
 
     def build(self, *unused_shapes: Any) -> None:
         del unused_shapes  # there are no variables
@@ -132,7 +129,7 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
             anchor_boxes: Anchors by level, [height_l, width_l, anchors * 4], or with the batch in
                 front.
             image_shape: Height and width of each image without padding, in the network's pixels,
-                [batch, 2]; boxes are clipped to it. None for no clipping.
+                [batch, 2]; boxes are clipped to it (not by 'tflite'). None for no clipping.
             raw_attributes: Further predictions by name and level, [batch, height_l, width_l,
                 anchors * size].
 
@@ -143,149 +140,222 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
             detections, size] by name. What lies beyond `num_detections` is 0. With
             `return_decoded`, or without `apply_nms` only: `decoded_boxes` [batch, num_anchors, 1,
             4], `decoded_box_scores` [batch, num_anchors, num_classes - 1],
-            `decoded_box_attributes`.
-        """
-        raw_attributes = raw_attributes or {}
-        results: dict[str, Any] = {}
-        if self._config['return_decoded'] or not self._config['apply_nms']:
-            decoded = self._decode(
-                raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes, is_pruned=False
-            )
-            results['decoded_boxes'] = decoded[0][:, :, None, :]
-            results['decoded_box_scores'] = decoded[1]
-            results['decoded_box_attributes'] = {
-                name: x[:, :, None, :] for name, x in decoded[2].items()
-            }
-        if not self._config['apply_nms']:
-            return results
-        boxes, scores, attributes = self._decode(
-            raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes, is_pruned=True
-        )
-        selection = self._select(boxes, scores)
-        is_valid = tf.sequence_mask(selection.num_valid, self._config['max_num_detections'])
-        results.update(
-            num_detections=selection.num_valid,
-            detection_boxes=selection.boxes,
-            detection_classes=tf.where(is_valid, selection.classes + 1, 0),
-            detection_scores=selection.scores,
-            detection_attributes={
-                name: tf.where(
-                    is_valid[..., None], tf.gather(values, selection.indices, batch_dims=1), 0.0
-                )
-                for name, values in attributes.items()
-            },
-        )
-        return results
+            `decoded_box_attributes`. Without `decode_boxes` only: `raw_boxes` [batch, num_anchors,
+            4] and `raw_scores`, after the sigmoid, [batch, num_anchors, num_classes].
 
-    def _select(self, boxes: tf.Tensor, scores: tf.Tensor) -> nms.Selection:
+        Raises:
+            ValueError: Shapes do not fit one another, or there are attributes with 'tflite'.
+        """
         config = self._config
-        arguments = {
+        levels = [
+            box_predictions.flatten_level(
+                level, raw_boxes, raw_scores, anchor_boxes, raw_attributes or {}
+            )
+            for level in box_predictions.sort_levels(raw_boxes)
+        ]
+        if not config['decode_boxes']:
+            return _join_raw(levels)
+        weights = config['box_coder_weights']
+        results: dict[str, Any] = {}
+        if config['return_decoded'] or not config['apply_nms']:
+            decoded = box_predictions.decode_levels(levels, image_shape, weights)
+            results['decoded_boxes'] = decoded.boxes[:, :, None, :]
+            results['decoded_box_scores'] = tf.sigmoid(decoded.logits)
+            results['decoded_box_attributes'] = {
+                name: values[:, :, None, :] for name, values in decoded.attributes.items()
+            }
+        if not config['apply_nms']:
+            return results
+        if config['nms_version'] == 'tflite':
+            size = _compute_input_size(raw_boxes)
+            return {**results, **self._postprocess(levels, size)}
+        if config['nms_version'] not in _FIXED_SHAPES:
+            bound = _compute_logit_bound(config['pre_nms_score_threshold'])
+            levels = [box_predictions.keep_candidates(level, bound) for level in levels]
+        candidates = box_predictions.decode_levels(levels, image_shape, weights)
+        sizes = _compute_row_sizes(raw_boxes)
+        return {**results, **self._detect(candidates, sizes)}
+
+    def _detect(
+        self, candidates: box_predictions.DecodedPredictions, row_sizes: Sequence[tuple[Any, int]]
+    ) -> dict[str, Any]:
+        limit = self._config['max_num_detections']
+        device = tf.device('cpu:0') if self._config['use_cpu_nms'] else contextlib.nullcontext()
+        with device:
+            selection = self._select(candidates.boxes, candidates.logits, row_sizes)
+        is_valid = tf.sequence_mask(selection.num_valid, limit)
+
+        def take(values: tf.Tensor) -> tf.Tensor:
+            # A row more, because there may be no candidates.
+            padded = tf.pad(values, [[0, 0], [0, 1], [0, 0]])
+            chosen = tf.gather(padded, selection.indices, batch_dims=1)
+            return tf.where(is_valid[..., None], chosen, 0.0)
+
+        return {
+            'num_detections': selection.num_valid,
+            'detection_boxes': selection.boxes,
+            'detection_classes': tf.where(is_valid, selection.classes + 1, 0),
+            'detection_scores': selection.scores,
+            'detection_attributes': {
+                name: take(values) for name, values in candidates.attributes.items()
+            },
+        }
+
+    def _select(
+        self, boxes: tf.Tensor, logits: tf.Tensor, row_sizes: Sequence[tuple[Any, int]]
+    ) -> nms.Selection:
+        config = self._config
+        common = {
             'max_num_detections': config['max_num_detections'],
             'score_threshold': config['pre_nms_score_threshold'],
             'iou_threshold': config['nms_iou_threshold'],
         }
-        device = tf.device('cpu:0') if config['use_cpu_nms'] else contextlib.nullcontext()
-        with device:
-            if config['use_class_agnostic_nms']:
-                return nms.select_class_agnostic(
-                    boxes, scores, pre_nms_top_k=config['pre_nms_top_k'], **arguments
-                )
-            if config['soft_nms_sigma'] is not None:
-                return nms.select_soft(
+        top_k = config['pre_nms_top_k']
+        if config['nms_version'] == 'v3':
+
+            def select(boxes: tf.Tensor, logits: tf.Tensor, **arguments: Any) -> nms.Selection:
+                shards = self._make_shards(logits, row_sizes)
+                best, indices = nms_v3.compute_sharded_top_k(shards, top_k)
+                refinements = config['nms_v3_refinements']
+                return nms_v3.select_refined(
                     boxes,
-                    scores,
-                    pre_nms_top_k=config['pre_nms_top_k'],
-                    soft_nms_sigma=config['soft_nms_sigma'],
+                    tf.sigmoid(best),
+                    indices,
+                    refinements=nms_v3.DEFAULT_REFINEMENTS if refinements is None else refinements,
                     **arguments,
                 )
-            is_batched = config['nms_version'] == 'batched'
-            return nms.select_per_class(
-                boxes,
-                scores,
-                pre_nms_top_k=None
-                if config['nms_version'] == 'batched'
-                else config['pre_nms_top_k'],
-                is_threshold_suppressed=not is_batched,
-                drop_empty_boxes=not is_batched,
-                **arguments,
-            )
 
-    def _decode(
-        self,
-        raw_boxes: Levels,
-        raw_scores: Levels,
-        anchor_boxes: Levels,
-        image_shape: Optional[tf.Tensor],
-        raw_attributes: Mapping[str, Levels],
-        is_pruned: bool,
-    ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        """Boxes [batch, candidates, 4], scores [batch, candidates, num_classes - 1] and attributes
-        of all levels.
+            scores = logits  # the order of logits is finer than that of scores
+        else:
+            scores = tf.sigmoid(logits)
+            if config['soft_nms_sigma'] is not None:
+                select = nms.select_soft
+                common |= {'pre_nms_top_k': top_k, 'soft_nms_sigma': config['soft_nms_sigma']}
+            else:
+                select = nms.select_per_class
+                is_batched = config['nms_version'] == 'batched'
+                common |= {
+                    'pre_nms_top_k': None if is_batched else top_k,
+                    'is_threshold_suppressed': not is_batched,
+                    'drop_empty_boxes': not is_batched,
+                }
+        if config['use_class_agnostic_nms']:
+            return nms.select_class_agnostic(boxes, scores, select=select, **common)
+        return select(boxes, scores, **common)
 
-        If `is_pruned`, candidates are anchors with a score above the threshold in any image;
-        otherwise all anchors.
+    def _make_shards(
+        self, logits: tf.Tensor, row_sizes: Sequence[tuple[Any, int]]
+    ) -> list[tuple[tf.Tensor, int]]:
+        """Logits [batch, anchors, classes] in pieces, coarsest level first, and where each begins.
+
+        A piece is as many rows of a feature map as make up the sharding block.
         """
-        boxes, scores = [], []
-        attributes: dict[str, list[tf.Tensor]] = {name: [] for name in raw_attributes}
-        for level in sorted(raw_boxes, key=int):
-            anchors = _flatten(tf.cast(anchor_boxes[level], tf.float32), 4)
-            num_anchors = raw_boxes[level].shape[-1] // 4
-            logits = _flatten(raw_scores[level], raw_scores[level].shape[-1] // num_anchors)[
-                ..., 1:
-            ]
-            deltas = _flatten(raw_boxes[level], 4)
-            values = {
-                name: _flatten(levels[level], levels[level].shape[-1] // num_anchors)
-                for name, levels in raw_attributes.items()
-            }
-            if is_pruned:
-                places = self._find_candidates(logits)
-                logits, deltas = (tf.gather(x, places, batch_dims=1) for x in (logits, deltas))
-                values = {name: tf.gather(x, places, batch_dims=1) for name, x in values.items()}
-                is_shared = len(anchors.shape) == 2
-                anchors = (
-                    tf.gather(anchors, places)
-                    if is_shared
-                    else tf.gather(anchors, places, batch_dims=1)
-                )
-            boxes.append(self._decode_boxes(deltas, anchors, image_shape))
-            scores.append(tf.sigmoid(tf.cast(logits, tf.float32)))
-            for name, x in values.items():
-                attributes[name].append(tf.cast(x, tf.float32))
-        return (
-            tf.concat(boxes, axis=1),
-            tf.concat(scores, axis=1),
-            {name: tf.concat(parts, axis=1) for name, parts in attributes.items()},
-        )
+        block = self._config['pre_nms_top_k_sharding_block'] or nms_v3.DEFAULT_SHARDING_BLOCK
+        shards: list[tuple[tf.Tensor, int]] = []
+        end = logits.shape[1]
+        for (height, width), anchors in reversed(row_sizes):
+            row = width * anchors
+            first = end - height * row
+            step = max(1, block // width) * row
+            for start in range(first, end, step):
+                shards.append((logits[:, start : min(start + step, end)], start))
+            end = first
+        return shards
 
-    def _decode_boxes(
-        self, deltas: tf.Tensor, anchors: tf.Tensor, image_shape: Optional[tf.Tensor]
-    ) -> tf.Tensor:
-        boxes = box_ops.decode_boxes(deltas, anchors, self._config['box_coder_weights'])
-        return (
-            boxes
-            if image_shape is None
-            else box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, :])
-        )
-
-    def _find_candidates(self, logits: tf.Tensor) -> tf.Tensor:
-        """Anchors with a promising logit, [batch, candidates], in order, filled up with others."""
-        best = tf.cast(tf.reduce_max(logits, axis=-1), tf.float32)  # [batch, num_anchors]
-        is_candidate = best > _compute_logit_bound(self._config['pre_nms_score_threshold'])
-        count = tf.reduce_max(tf.reduce_sum(tf.cast(is_candidate, tf.int32), axis=1))
-        return tf.nn.top_k(tf.cast(is_candidate, tf.int32), count).indices
+    def _postprocess(
+        self, levels: Sequence[box_predictions.LevelPredictions], input_size: Sequence[Any]
+    ) -> dict[str, tf.Tensor]:
+        """Detections by the TFLite operation, all float32; or predictions, if it is omitted."""
+        if levels[0].attributes:
+            raise ValueError(
+                "The TFLite operation knows no attributes. Expected none with nms_version='tflite'."
+                f' Received: {list(levels[0].attributes)}'
+            )
+        settings = dict(self._config['tflite_post_processing_config'] or {})
+        deltas = tf.concat([tf.cast(level.deltas, tf.float32) for level in levels], axis=1)
+        logits = tf.concat([tf.cast(level.logits, tf.float32) for level in levels], axis=1)
+        # The operation knows no background: it gets no chance, and classes keep their numbers.
+        scores = tf.pad(tf.sigmoid(logits)[..., 1:], [[0, 0], [0, 0], [1, 0]])
+        if settings.pop('omit_nms', False):
+            return {'detection_boxes': deltas, 'detection_scores': scores}
+        anchors = tf.concat([_drop_batch(level.anchors) for level in levels], axis=0)
+        centres = box_ops.yxyx_to_cycxhw(anchors)
+        size = settings.pop('input_image_size', None) or input_size
+        if settings.pop('normalize_anchor_coordinates', False):
+            centres = centres / tf.cast(tf.stack([*size, *size]), tf.float32)
+        weights = self._config['box_coder_weights']
+        if weights:
+            settings.update(zip(('y_scale', 'x_scale', 'h_scale', 'w_scale'), weights))
+        options = tflite_postprocess.PostprocessOptions(num_classes=logits.shape[-1], **settings)
+        found = tflite_postprocess.make_postprocess(options)(deltas, scores, centres)
+        names = ('detection_boxes', 'detection_classes', 'detection_scores', 'num_detections')
+        return dict(zip(names, found))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._config}
+        config = dict(self._config)
+        if config['decode_boxes']:
+            del config['decode_boxes']
+        return {k: v for k, v in config.items() if v is not None or k not in _OPTIONAL}
 
 
-def _flatten(values: tf.Tensor, size: int) -> tf.Tensor:
-    """[..., height, width, anchors * size] to [..., height * width * anchors, size].
+def _check_options(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for options that do not go together."""
+    version = config['nms_version']
+    if version not in NMS_VERSIONS:
+        raise ValueError(
+            'This version of suppression is not there. '
+            f'Expected nms_version to be one of {list(NMS_VERSIONS)}. Received: {version!r}'
+        )
+    if config['use_class_agnostic_nms'] and version == 'tflite':
+        raise ValueError(
+            "'tflite' suppresses across classes unless its own use_regular_nms is on. "
+            'Expected use_class_agnostic_nms=False. Received: True'
+        )
+    if config['soft_nms_sigma'] is not None and version != 'v1':
+        raise ValueError(
+            f"Soft suppression is part of 'v1'. Expected nms_version='v1'. Received: {version!r}"
+        )
+    if config['apply_nms'] and not config['decode_boxes']:
+        raise ValueError(
+            'Boxes that are not decoded cannot be suppressed. '
+            'Expected apply_nms=False with decode_boxes=False. Received: apply_nms=True'
+        )
+    weights = config['box_coder_weights']
+    if weights is not None and (len(weights) != 4 or min(weights) <= 0.0):
+        raise ValueError(
+            f'Expected box_coder_weights to be four positive numbers. Received: {weights}'
+        )
 
-    A batch, if there is any, is the first dimension.
-    """
-    shape = [-1, size] if len(values.shape) == 3 else [tf.shape(values)[0], -1, size]
-    return tf.reshape(values, shape)
+
+def _join_raw(levels: Sequence[box_predictions.LevelPredictions]) -> dict[str, tf.Tensor]:
+    """Predictions of all levels as they are, scores after the sigmoid; float32."""
+    return {
+        'raw_boxes': tf.concat([tf.cast(level.deltas, tf.float32) for level in levels], axis=1),
+        'raw_scores': tf.sigmoid(
+            tf.concat([tf.cast(level.logits, tf.float32) for level in levels], axis=1)
+        ),
+    }
+
+
+def _compute_row_sizes(raw_boxes: Levels) -> list[tuple[Any, int]]:
+    """((height, width), anchors per location) of each level, finest first."""
+    names = box_predictions.sort_levels(raw_boxes)
+    return [
+        ((raw_boxes[name].shape[1], raw_boxes[name].shape[2]), raw_boxes[name].shape[-1] // 4)
+        for name in names
+    ]
+
+
+def _compute_input_size(raw_boxes: Levels) -> list[Any]:
+    """Height and width of the network's input, from the finest level; px."""
+    finest = box_predictions.sort_levels(raw_boxes)[0]
+    values, dynamic = raw_boxes[finest], tf.shape(raw_boxes[finest])
+    return [(values.shape[axis] or dynamic[axis]) * 2 ** int(finest) for axis in (1, 2)]
+
+
+def _drop_batch(anchors: tf.Tensor) -> tf.Tensor:
+    """Anchors [anchors, 4]; they are the same for all images."""
+    return anchors if len(anchors.shape) == 2 else anchors[0]
 
 
 def _compute_logit_bound(score: float) -> float:
