@@ -70,17 +70,17 @@ def draw_boxes(
     labels: np.ndarray,
     *,
     class_names: Sequence[str] = (),
-    thin_boxes: np.ndarray | None = None,
+    faint_boxes: np.ndarray | None = None,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draws annotated boxes with their class names, the largest first so that none is hidden.
+    """Draws annotated boxes, the largest first; those with room for it carry their class name.
 
     Args:
         image: uint8 [height, width, 3].
         boxes: float [n, 4], yxyx in pixels of `image`.
         labels: int [n], from 1.
         class_names: Names of labels 1..K; a label without one is shown as its number.
-        thin_boxes: float [m, 4], likewise: drawn below them, thin and white.
+        faint_boxes: float [m, 4], likewise: drawn below them, thin and pale, with their centres.
         scale: Magnification of the picture.
 
     Returns:
@@ -88,18 +88,63 @@ def draw_boxes(
     """
     size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
     canvas = Image.fromarray(np.asarray(image, np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    if faint_boxes is not None:
+        canvas = _draw_faint_boxes(canvas, scale * np.asarray(faint_boxes))
     pen = ImageDraw.Draw(canvas)
-    for box in np.zeros([0, 4]) if thin_boxes is None else thin_boxes:
-        _draw_box(pen, scale * np.asarray(box), GROUND_TRUTH_COLOR, width=1)
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    for i in np.argsort(-areas, kind='stable'):
-        _draw_box(pen, scale * boxes[i], get_class_color(int(labels[i])), width=2)
-    for i in np.argsort(-areas, kind='stable'):
-        label = int(labels[i])
-        text = get_class_name(label, class_names)
-        _draw_text(pen, scale * boxes[i], text, get_class_color(label), size)
+    boxes = scale * np.asarray(boxes, np.float64).reshape(-1, 4)
+    order = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind='stable').tolist()
+    for i in order:
+        _draw_box(pen, boxes[i], get_class_color(int(labels[i])), width=2)
+    for i in order:
+        text = get_class_name(int(labels[i]), class_names)
+        if _has_room(pen, boxes[i], text, size):
+            _draw_text(pen, boxes[i], text, get_class_color(int(labels[i])), size)
     return np.asarray(canvas)
+
+
+def draw_legend(labels: Sequence[int], class_names: Sequence[str], width: int) -> np.ndarray:
+    """Draws the colors and names of classes, in as many lines as they need.
+
+    Args:
+        labels: Which classes, in this order.
+        class_names: Names of labels 1..K.
+        width: Width of the picture, pixels.
+
+    Returns:
+        uint8 [height, width, 3]; of height 0 without labels.
+    """
+    font, line = ImageFont.load_default(size=14), 24
+    pen = ImageDraw.Draw(Image.new('RGB', (1, 1)))
+    places, x, row = [], 8.0, 0
+    for label in labels:
+        text = get_class_name(label, class_names)
+        length = 18 + pen.textlength(text, font=font) + 18
+        if x > 8 and x + length > width:
+            x, row = 8.0, row + 1
+        places.append((x, row * line, label, text))
+        x += length
+    canvas = Image.new('RGB', (width, (row + 1) * line if places else 0), (32, 32, 32))
+    pen = ImageDraw.Draw(canvas)
+    for x, y, label, text in places:
+        pen.rectangle((x, y + 6, x + 12, y + 18), fill=get_class_color(label))
+        pen.text((x + 18, y + line / 2), text, fill=(255, 255, 255), font=font, anchor='lm')
+    return np.asarray(canvas)
+
+
+def _draw_faint_boxes(canvas: Image.Image, boxes: np.ndarray) -> Image.Image:
+    layer = Image.new('RGBA', canvas.size)
+    pen = ImageDraw.Draw(layer)
+    for ymin, xmin, ymax, xmax in boxes.tolist():
+        pen.rectangle((xmin, ymin, xmax, ymax), outline=(255, 255, 255, 70))
+    for ymin, xmin, ymax, xmax in boxes.tolist():
+        x, y = (xmin + xmax) / 2, (ymin + ymax) / 2
+        pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 230, 0, 220))
+    return Image.alpha_composite(canvas.convert('RGBA'), layer).convert('RGB')
+
+
+def _has_room(pen: ImageDraw.ImageDraw, box: np.ndarray, text: str, size: tuple[int, int]) -> bool:
+    """Whether a name is hardly wider than its box."""
+    return pen.textlength(text, font=_get_font(size)) <= 1.2 * (box[3] - box[1])
 
 
 def get_class_name(label: int, class_names: Sequence[str]) -> str:
@@ -176,7 +221,7 @@ def _draw_text(
     size: tuple[int, int],
 ) -> None:
     """Text on a plate of the box's color: above the box, or inside where there is no room."""
-    font = ImageFont.load_default(size=float(np.clip(min(size) / 18, 10, 20)))
+    font = _get_font(size)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     text_width, text_height = right - left + 4, bottom - top + 4
     x = float(np.clip(box[1], 0, max(0, size[0] - text_width)))
@@ -187,3 +232,8 @@ def _draw_text(
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     ink = (0, 0, 0) if luminance > 130 else (255, 255, 255)
     pen.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)
+
+
+def _get_font(size: tuple[int, int]) -> Any:
+    """A font for a picture of `size` (width, height)."""
+    return ImageFont.load_default(size=float(np.clip(min(size) / 18, 10, 20)))

@@ -59,8 +59,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 # What the tests import, and what is a helper of tests only. It is copied, not part of the package.
-SUPPORT_FILES = ('core/test_utils.py', 'utils/testing/mock_task.py')
-SUPPORT_PACKAGES = ('official_lite', 'official_lite.core')
+SUPPORT_FILES = (
+    'core/test_utils.py',
+    'utils/testing/mock_task.py',
+    'vision/data/fake_feature_generator.py',
+)
+SUPPORT_PACKAGES = ('official_lite', 'official_lite.core', 'official_lite.vision.data')
 TIMEOUT_SECS = 900.0
 
 

@@ -11,16 +11,21 @@ from concurrent import futures
 from pathlib import Path
 
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from official_lite import errors
 from official_lite.vision.data import parallel, records, shards
-from official_lite.vision.dataloaders import class_file, coco_writer, tfrecord_writer
+from official_lite.vision.dataloaders import (
+    class_file,
+    coco_writer,
+    image_decoding,
+    tfrecord_writer,
+)
 from official_lite.vision.dataloaders import source as source_lib
 
 __all__ = ['Conversion', 'convert_to_coco', 'convert_to_tfrecords', 'make_storable']
 
-# What every reader of TFRecords decodes; such images are stored as they are.
+# JPEG and PNG, what every reader of TFRecords decodes.
 _KEPT = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')
 # Encoded images are some 100 kB: enough of them to keep threads busy, few enough for the memory.
 _NUM_AHEAD_PER_WORKER = 8
@@ -39,7 +44,7 @@ class Conversion:
         class_path: The list of classes; '' where the annotation file has it.
         num_examples, num_boxes: Counts.
         num_bytes: Bytes of the encoded images.
-        num_reencoded: Images that were neither JPEG nor PNG, and became PNG.
+        num_reencoded: Images that became PNG: neither JPEG nor PNG, or turned by an EXIF orientation.
     """
 
     paths: tuple[str, ...]
@@ -83,15 +88,12 @@ class _Loader:
 
     def _work(self, record: records.Record) -> tuple[_Loaded, object]:
         original = self._read(record)
+        reading = self._source.get_reading(record.index)
         if not record.is_decoded:
-            reason = source_lib.check_image(original) if _is_kept(original) else ''
+            reason = source_lib.check_image(original, reading)
             if reason:
                 raise self._make_error(record, reason)
-        try:
-            stored = make_storable(original)
-        except (OSError, UnidentifiedImageError) as error:
-            reason = f'the image cannot be decoded ({error})'
-            raise self._make_error(record, reason) from error
+        stored = make_storable(original, reading)
         loaded = _Loaded(record, stored, stored is not original)
         return loaded, self._finish(loaded)
 
@@ -113,21 +115,20 @@ class _Loader:
         )
 
 
-def _is_kept(image_bytes: bytes) -> bool:
-    return image_bytes.startswith(_KEPT)
+def make_storable(image_bytes: bytes, reading: int = 0) -> bytes:
+    """The same bytes if readers of TFRecords get the same pixels from them; else a PNG of these.
 
+    JPEG and PNG stay as they are, unless they have to be turned upright.
 
-def make_storable(image_bytes: bytes) -> bytes:
-    """The same bytes if they are a JPEG or a PNG; else the picture as PNG, its first frame.
-
-    Raises:
-        OSError: It is no image that Pillow can read.
+    Args:
+        image_bytes: An image that can be decoded.
+        reading: How (see `image_decoding.decode_image`).
     """
-    if _is_kept(image_bytes):
+    if image_bytes.startswith(_KEPT) and reading <= 1:
         return image_bytes
-    with Image.open(io.BytesIO(image_bytes)) as image:
-        buffer = io.BytesIO()
-        image.convert('L' if image.mode in ('1', 'L') else 'RGB').save(buffer, 'PNG')
+    pixels = image_decoding.decode_image(tf.constant(image_bytes), tf.constant(reading)).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
     return buffer.getvalue()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from official_lite.core.data_info import DataInfo
-from official_lite.vision.dataloaders import table_source
+from official_lite.vision.dataloaders import folder_source, table_source
 
 __all__ = ['Finding', 'find_problems']
 
@@ -64,7 +64,12 @@ def find_problems(
         describe: Names an example by its number.
     """
     finder = _Finder(table, info, scales, describe)
-    return [*finder.find_in_boxes(), *finder.find_in_images(), *finder.find_in_classes()]
+    # What reading the source has brought up; of classes the finder tells more.
+    of_classes = folder_source.find_class_findings(
+        info.class_names, info.category_ids, info.boxes_per_class
+    )
+    told = [Finding('on_reading', 1, text) for text in info.findings if text not in of_classes]
+    return [*told, *finder.find_in_boxes(), *finder.find_in_images(), *finder.find_in_classes()]
 
 
 class _Finder:
@@ -132,9 +137,9 @@ class _Finder:
 
     def _report_dropped(self) -> list[Finding]:
         count = self._info.num_dropped_boxes
-        if not count:
+        if not count or self._info.findings:  # which tell it with the reason
             return []
-        message = f'{count} boxes have no area inside their image and were left out on reading'
+        message = f'boxes without area in their image, left out on reading: {count}'
         return [Finding('dropped', count, message)]
 
     def _report_boxes(self, kind: str, which: np.ndarray, what: str, hint: str) -> list[Finding]:
@@ -143,7 +148,7 @@ class _Finder:
             return []
         examples = tuple(self._describe_box(int(row)) for row in rows[:_NUM_EXAMPLES])
         share = len(rows) / len(which)
-        message = f'{len(rows)} boxes ({share:.1%}) {what}'
+        message = f'boxes that {what}: {len(rows)} ({share:.1%})'
         return [Finding(kind, len(rows), message, examples, hint)]
 
     def _describe_box(self, row: int) -> str:
@@ -194,7 +199,7 @@ class _Finder:
         if not len(rows):
             return []
         examples = tuple(self._describe(int(row)) for row in rows[:_NUM_EXAMPLES])
-        message = f'{len(rows)} images ({len(rows) / len(which):.1%}) {what}'
+        message = f'images that {what}: {len(rows)} ({len(rows) / len(which):.1%})'
         return [Finding(kind, len(rows), message, examples, hint)]
 
     def find_in_classes(self) -> list[Finding]:
@@ -211,13 +216,13 @@ class _Finder:
             *_report_classes(
                 'unused_class',
                 unused,
-                'classes never occur',
+                'classes that never occur',
                 'each still takes an output of the model, and its AP is not defined',
             ),
             *_report_classes(
                 'repeated_name',
                 repeated,
-                'class names occur more than once (case and spaces aside)',
+                'class names that occur more than once (case and spaces aside)',
                 'they are different classes to the model; merge them if they mean the same',
             ),
         ]
@@ -230,4 +235,4 @@ def _normalise(info: DataInfo) -> list[str]:
 def _report_classes(kind: str, names: Sequence[str], what: str, hint: str) -> list[Finding]:
     if not names:
         return []
-    return [Finding(kind, len(names), f'{len(names)} {what}', tuple(names[:_NUM_EXAMPLES]), hint)]
+    return [Finding(kind, len(names), f'{what}: {len(names)}', tuple(names[:_NUM_EXAMPLES]), hint)]

@@ -66,6 +66,8 @@ def check_images(
                 f'{source.describe(index)}: {size[0]}x{size[1]}, annotated as '
                 f'{annotated[0]}x{annotated[1]} (width x height)'
             )
+    if isinstance(source, table_source.TableSource) and source.readings is not None:
+        other_size, turned = [], []  # reading the source has looked at all headers, and tells it
     found = (
         ('unreadable', unreadable, 'cannot be read', 'mend them, or set skip_corrupt=true'),
         (
@@ -77,7 +79,7 @@ def check_images(
         ('turned', turned, 'are stored turned, with an EXIF orientation', 'check the preview'),
     )
     findings = tuple(
-        Finding(kind, len(items), f'{len(items)} of {count} images {what}', _cut(items), hint)
+        Finding(kind, len(items), f'images that {what}: {len(items)} of {count}', _cut(items), hint)
         for kind, items, what, hint in found
         if items
     )

@@ -67,7 +67,7 @@ class Inspection:
         origin: Where the data is.
         num_images, num_boxes, num_crowds, num_empty_images: Counts.
         num_classes: As models count, with the background.
-        input_size: (height, width) of the network's input that `on the network input` speaks of.
+        input_size: (height, width) of the network's input that is meant by `input`.
         classes: By label.
         distributions: By a short name.
         findings: What looks wrong.
@@ -208,10 +208,10 @@ def _measure(
         'image_width': Distribution('image width, px', table.widths_px),
         'image_height': Distribution('image height, px', table.heights_px),
         'boxes_per_image': Distribution('boxes per image', np.diff(table.splits)),
-        'box_width': Distribution('box width, px of the image', sides_px[:, 1]),
-        'box_height': Distribution('box height, px of the image', sides_px[:, 0]),
-        'box_share': Distribution('box size, share of the image side', shares),
-        'box_size': Distribution('box size, px on the network input', _compute_box_sizes(boxes_px)),
+        'box_width': Distribution('box width, px of image', sides_px[:, 1]),
+        'box_height': Distribution('box height, px of image', sides_px[:, 0]),
+        'box_share': Distribution('box size, share of image', shares),
+        'box_size': Distribution('box size, px of input', _compute_box_sizes(boxes_px)),
         'aspect_ratio': Distribution('box width / height', sides_px[:, 1] / sides_px[:, 0]),
     }
     return {k: Distribution(d.name, np.asarray(d.values, np.float64)) for k, d in found.items()}

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from official_lite.vision import visualization
 from official_lite.vision.data.inspection import Inspection
 
 __all__ = ['draw_histogram', 'draw_inspection']
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 620, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 40, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 40, 44
 _INK, _FAINT, _BAR, _PAPER = (40, 40, 40), (222, 222, 222), (66, 120, 180), (255, 255, 255)
 _MARK = (200, 70, 40)
 _NUM_BINS = 40
@@ -62,7 +61,8 @@ def draw_inspection(inspection: Inspection) -> np.ndarray:
         draw_histogram(longer, 'longer side of the images, px', unit='images'),
         draw_centres(inspection.centres),
     ]
-    return visualization.make_grid(panels, num_columns=2)
+    rows = [np.concatenate(panels[i : i + 2], axis=1) for i in range(0, len(panels), 2)]
+    return np.concatenate(rows)
 
 
 class _Panel:
@@ -82,7 +82,7 @@ class _Panel:
             y = self.get_y(value, maximum)
             self.pen.line((self.left, y, self.right, y), fill=_FAINT)
             self._write(_format(value), self.left - 6, y, anchor='rm')
-        self._write(unit, 6, self.top - 16, anchor='la')
+        self._write(unit, 6, 12, anchor='la')
         self.pen.line((self.left, self.bottom, self.right, self.bottom), fill=_INK)
 
     def draw_x_tick(self, text: str, x: float) -> None:
@@ -133,10 +133,9 @@ def draw_histogram(
         panel.write_centered('there are none')
         return panel.to_array()
     transformed = np.log2(values) if is_log else values
-    is_integer = not is_log and not (values % 1).any()
-    low, high = _choose_range(transformed, is_integer=is_integer)
-    num_bins = min(_NUM_BINS, int(high - low)) if is_integer else _NUM_BINS
-    counts, edges = np.histogram(transformed, bins=num_bins, range=(low, high))
+    edges = _choose_edges(transformed, is_integer=not is_log and not (values % 1).any())
+    low, high = float(edges[0]), float(edges[-1])
+    counts, _ = np.histogram(transformed, bins=edges)
     panel.draw_y_axis(counts.max(), unit)
 
     def get_x(value: float) -> float:
@@ -158,11 +157,17 @@ def draw_histogram(
     return panel.to_array()
 
 
-def _choose_range(values: np.ndarray, *, is_integer: bool) -> tuple[float, float]:
+def _choose_edges(values: np.ndarray, *, is_integer: bool) -> np.ndarray:
+    """Edges of equal bins around values; bins of integers are as many integers wide each."""
     low, high = float(values.min()), float(values.max())
-    if is_integer:  # a bar stands on its number
-        return low - 0.5, high + 0.5
-    return (low - 0.5, high + 0.5) if low == high else (low, high)
+    if is_integer:
+        low, high = (low, high) if high - low >= 8 else (low - 4, high + 4)
+        width = math.ceil((high - low + 1) / _NUM_BINS)
+        num_bins = math.ceil((high - low + 1) / width)
+        return low - 0.5 + width * np.arange(num_bins + 1)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, _NUM_BINS + 1)
 
 
 def _make_log_ticks(low: float, high: float) -> list[float]:

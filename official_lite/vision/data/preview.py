@@ -84,7 +84,7 @@ def _find_positive_anchors(
         model.anchor.anchor_size,
     )
     anchors = generator(images.shape[1:3])
-    _, _, _, box_weights = anchor.label_anchors_batch(
+    labelled = anchor.label_anchors_batch(
         anchors,
         labels['boxes'],
         labels['classes'],
@@ -92,7 +92,7 @@ def _find_positive_anchors(
         parser.unmatched_threshold,
     )
     flat = anchor.flatten_anchors(anchors).numpy()
-    return [flat[weights > 0] for weights in box_weights.numpy()]
+    return [flat[weights > 0] for weights in labelled.box_weights.numpy()]
 
 
 def draw_batch(
@@ -112,14 +112,15 @@ def draw_batch(
             that only fill the batch, which are left out.
         class_names: Names of labels 1..K.
         max_num_images: Only the first so many.
-        positive_anchors: Of each image, float [m, 4]: drawn thin and white below the boxes.
+        positive_anchors: Of each image, float [m, 4]: drawn pale, with their centres, below the boxes.
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 3]; the last lines tell the classes' colors.
     """
     is_valid = labels.get('is_valid', np.ones(len(images), bool))
     cells = []
-    for row in np.flatnonzero(is_valid)[:max_num_images]:
+    shown = np.flatnonzero(is_valid)[:max_num_images]
+    for row in shown:
         is_box = labels['classes'][row] > 0
         cells.append(
             visualization.draw_boxes(
@@ -127,8 +128,13 @@ def draw_batch(
                 labels['boxes'][row][is_box],
                 labels['classes'][row][is_box],
                 class_names=class_names,
-                thin_boxes=None if positive_anchors is None else positive_anchors[row],
+                faint_boxes=None if positive_anchors is None else positive_anchors[row],
                 scale=max(1.0, _CELL_PX / max(images.shape[1:3])),
             )
         )
-    return visualization.make_grid(cells)
+    grid = visualization.make_grid(cells)
+    classes = labels['classes'][shown]
+    legend = visualization.draw_legend(
+        np.unique(classes[classes > 0]).tolist(), class_names, grid.shape[1]
+    )
+    return np.concatenate([grid, legend])

@@ -59,7 +59,7 @@ def _make_class_table(inspection: Inspection) -> rich_table.Table:
         boxes = sum(row.num_boxes for row in rest)
         table.add_row('', '', f'and {len(rest)} more', str(boxes), '', '', '', '')
     height, width = inspection.input_size
-    table.caption = f'median size: square root of the area, on a network input of {height}x{width}'
+    table.caption = f'size: square root of the area, when the image fills an input of {height}x{width}'
     table.caption_justify = 'left'
     return table
 
@@ -100,10 +100,9 @@ def _describe_fit(fit: anchor_fit.AnchorFit) -> str:
         if count
     ]
     return (
-        f'  sizes from {settings.anchor_size:g} strides, {settings.num_scales} per octave, aspect '
-        f'ratios {ratios}, levels {settings.min_level} to {settings.max_level}:\n'
-        f'    {fit.share:.1%} of the boxes reach an IoU of {settings.match_threshold:g} with an '
-        f'anchor (median of the best {fit.median_iou:.2f}); {", ".join(parts)}'
+        f'  anchor_size {settings.anchor_size:g}, aspect_ratios [{ratios}]: {fit.share:.1%} of the '
+        f'boxes reach an IoU of {settings.match_threshold:g}\n'
+        f'    ({", ".join(parts)}; median of the best IoU {fit.median_iou:.2f})'
     )
 
 
@@ -122,7 +121,7 @@ def _print_findings(findings: Sequence[Finding], console: rich_console.Console) 
         return
     console.print(rich_text.Text('What to look at', style='italic'))
     for finding in findings:
-        hint = f': {finding.hint}' if finding.hint else ''
+        hint = f'; {finding.hint}' if finding.hint else ''
         console.print(rich_text.Text(f'- {finding.message}{hint}'))
         for example in finding.examples:
             console.print(rich_text.Text(f'    {example}', style='dim'), soft_wrap=True)
