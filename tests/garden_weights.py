@@ -1,8 +1,8 @@
 """Carries the weights of a tf-models-official model into ours, variable by variable.
 
-Parts correspond by structure: functional models by the order (or, where all agree, the names) of
-their weighted layers, other layers by the names of their attributes, lists and dicts by position
-and key. Whatever does not correspond is an error, so that a comparison covers all variables.
+Parts correspond by structure: functional models by the names of their weighted layers where all
+agree, otherwise by the order in which their graphs lead to them from the outputs; other layers by
+the names of their attributes, lists and dicts by position and key. Whatever does not correspond is an error, so that a comparison covers all variables.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _pair(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
 
 
 def _pair_functional(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
-    theirs = [layer for layer in source.layers if layer.weights]
-    ours = [layer for layer in target.layers if layer.weights]
+    theirs = [layer for layer in _list_in_graph_order(source) if layer.weights]
+    ours = [layer for layer in _list_in_graph_order(target) if layer.weights]
     if {layer.name for layer in theirs} == {layer.name for layer in ours}:
         by_name = {layer.name: layer for layer in ours}
         ours = [by_name[layer.name] for layer in theirs]
@@ -86,6 +86,39 @@ def _pair_functional(source: Any, target: Any, place: str) -> Iterator[tuple[Any
         raise ValueError(f'{place}: {len(theirs)} weighted layers of theirs, {len(ours)} of ours')
     for their_layer, our_layer in zip(theirs, ours, strict=True):
         yield from _pair(their_layer, our_layer, f'{place}/{our_layer.name}')
+
+
+def _list_in_graph_order(model: Any) -> list[Any]:
+    """Layers of a functional model, each after those that feed it, outputs in the order of keys.
+
+    Unlike `model.layers`, which goes by depth, this does not depend on layers without weights.
+    """
+    order: dict[int, Any] = {}
+
+    def visit(tensor: Any) -> None:
+        layer, node_index = tensor._keras_history[:2]
+        if id(layer) in order:
+            return
+        node = layer._inbound_nodes[node_index]
+        # tf_keras calls them keras_inputs, Keras 3 input_tensors.
+        feeds = node.keras_inputs if hasattr(node, 'keras_inputs') else node.input_tensors
+        for feed in feeds:
+            visit(feed)
+        order[id(layer)] = layer
+
+    for tensor in _flatten(model.output):
+        visit(tensor)
+    return list(order.values())
+
+
+def _flatten(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value)]
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _flatten(part)
+    else:
+        yield value
 
 
 def _pair_nested(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:

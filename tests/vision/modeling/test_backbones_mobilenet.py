@@ -105,7 +105,7 @@ def test_intermediate_endpoints(model_id: str, channels: list[int | None]) -> No
 @pytest.mark.parametrize('output_stride', [8, 16, 32])
 def test_output_stride_is_the_largest(model_id: str, output_stride: int) -> None:
     model = _build_without_values(model_id, input_specs=IMAGES, output_stride=output_stride)
-    levels = [level for level in map(int, model.output_specs)]
+    levels = list(map(int, model.output_specs))
     deepest = int(np.log2(output_stride))
     assert levels == list(range(2, deepest + 1))
     assert model.output_specs[str(deepest)][1:] == (
@@ -265,6 +265,9 @@ def test_bfloat16_follows_float32(model_id: str) -> None:
     images = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
     exact = mobilenet.MobileNet(model_id, 0.5, IMAGES)
     garden_weights.randomize_weights(exact)
+    for variable in exact.trainable_variables:
+        if 'layer_scale' in variable.path:  # of order 1, they let rounding grow over 40 blocks
+            variable.assign(0.1 * variable)
     performance.set_mixed_precision_policy('bfloat16')
     rounded = mobilenet.MobileNet(model_id, 0.5, IMAGES)
     rounded.set_weights(exact.get_weights())
@@ -332,7 +335,7 @@ def test_defect_attention_takes_maps_that_are_not_square() -> None:
     images = np.zeros((1, 64, 96, 3), np.float32)
     ours = mobilenet.MobileNet('MobileNetV4HybridMedium', 0.25, IMAGES)
     assert ours(images)['5'].shape == (1, 2, 3, 64)
-    with pytest.raises(Exception, match='(?i)shape|reshape'):
+    with pytest.raises(Exception, match=r'(?i)shape|reshape'):
         garden_mobilenet.MobileNet(
             'MobileNetV4HybridMedium',
             0.25,

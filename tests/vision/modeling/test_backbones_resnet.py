@@ -1,21 +1,24 @@
-"""Backbones: sizes, shapes, options, and numbers of Model Garden."""
+"""ResNets: sizes, shapes, options, and the numbers of Model Garden."""
 
 from __future__ import annotations
+
+import typing
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.modeling import variable_keys
+from official_lite.modeling import hyperparams, performance, variable_keys
 from official_lite.vision.configs import backbones as backbones_cfg
 from official_lite.vision.configs import common
-from official_lite.vision.modeling.backbones import factory, mobilenet, resnet
+from official_lite.vision.modeling.backbones import factory, resnet
 from tests import garden_weights
 
 IMAGES = keras.layers.InputSpec(shape=[None, 64, 96, 3])
 
-# model_garden.md, 5.2 and 10.4.
+# model_garden.md, 5.2 and 10.4; the last three from the formula below, which gives the others too.
 RESNET_PARAMETERS = {
     10: 4_915_904,
     18: 11_190_464,
@@ -23,43 +26,82 @@ RESNET_PARAMETERS = {
     34: 21_306_048,
     50: 23_561_152,
     101: 42_605_504,
+    152: 58_295_232,
+    200: 62_800_832,
+    270: 87_793_088,
+    350: 111_049_152,
+    420: 130_105_792,
 }
-MOBILENET_PARAMETERS = {
-    'MobileNetV2': 2_257_984,
-    'MobileNetV3Large': 4_226_432,
-    'MobileNetV3Small': 1_529_968,
+# Of ResNet-RS 50: https://arxiv.org/abs/2103.07579.
+RS: dict[str, Any] = {
+    'stem_type': 'v1',
+    'resnetd_shortcut': True,
+    'replace_stem_max_pool': True,
+    'se_ratio': 0.25,
 }
 
 
-@pytest.mark.parametrize('model_id', RESNET_PARAMETERS)
-def test_resnet_parameters(model_id: int) -> None:
-    model = resnet.ResNet(model_id, IMAGES)
-    assert model.count_params() == RESNET_PARAMETERS[model_id]
-    channels = [shape[-1] for shape in model.output_specs.values()]
+def _build_without_values(*args: Any, **kwargs: Any) -> resnet.ResNet:
+    """A network of which the shapes are known and the variables have no values."""
+    with keras.StatelessScope(initialize_variables=False):
+        return resnet.ResNet(*args, **kwargs)
+
+
+def _count(model_id: int) -> int:
+    """Parameters by hand: kernels, and four numbers per channel of each normalisation."""
+    kind, repeats = resnet.RESNET_SPECS[model_id]
+    total, channels = 7 * 7 * 3 * 64 + 4 * 64, 64
+    for width, repeat in zip((64, 128, 256, 512), repeats, strict=True):
+        if kind == 'residual':
+            outer, sizes = width, lambda c, w=width: [9 * c * w + 4 * w, 9 * w * w + 4 * w]
+        else:
+            outer = 4 * width
+
+            def sizes(c: int, w: int = width) -> list[int]:
+                return [c * w + 4 * w, 9 * w * w + 4 * w, 4 * w * w + 16 * w]
+
+        total += sum(sizes(channels)) + channels * outer + 4 * outer  # with the projection
+        total += (repeat - 1) * sum(sizes(outer))
+        channels = outer
+    return total
+
+
+@pytest.mark.parametrize('model_id', resnet.RESNET_SPECS)
+def test_parameters_levels_and_channels(model_id: int) -> None:
+    model = _build_without_values(model_id, IMAGES)
+    assert model.count_params() == RESNET_PARAMETERS[model_id] == _count(model_id)
     factor = 1 if model_id < 50 else 4
-    assert channels == [64 * factor, 128 * factor, 256 * factor, 512 * factor]
+    assert dict(model.output_specs) == {
+        '2': (None, 16, 24, 64 * factor),
+        '3': (None, 8, 12, 128 * factor),
+        '4': (None, 4, 6, 256 * factor),
+        '5': (None, 2, 3, 512 * factor),
+    }
 
 
 def test_resnet_50_trainable_and_rs_parameters() -> None:
-    model = resnet.ResNet(50, IMAGES)
+    model = _build_without_values(50, IMAGES)
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 23_508_032
-    model = resnet.ResNet(
-        50,
-        IMAGES,
-        stem_type='v1',
-        resnetd_shortcut=True,
-        replace_stem_max_pool=True,
-        se_ratio=0.25,
-    )
-    assert model.count_params() == 33_696_288
+    assert _build_without_values(50, IMAGES, **RS).count_params() == 33_696_288
 
 
-@pytest.mark.parametrize('model_id', MOBILENET_PARAMETERS)
-def test_mobilenet_parameters(model_id: str) -> None:
-    assert (
-        mobilenet.MobileNet(model_id, input_specs=IMAGES).count_params()
-        == (MOBILENET_PARAMETERS[model_id])
-    )
+def test_config_has_all_depths() -> None:
+    hints = typing.get_type_hints(backbones_cfg.ResNet)
+    assert set(typing.get_args(hints['model_id'])) == set(resnet.RESNET_SPECS)
+
+
+@pytest.mark.parametrize(
+    ('values', 'match'),
+    [
+        ({'model_id': 51}, 'model_id.*10, 18, 26, 34, 50.*51'),
+        ({'se_ratio': 1.5}, 'se_ratio.*0 to 1'),
+        ({'stochastic_depth_drop_rate': 1.0}, 'stochastic_depth_drop_rate.*less than 1'),
+        ({'depth_multiplier': 0.0}, 'depth_multiplier.*more than 0'),
+    ],
+)
+def test_configs_are_checked(values: dict, match: str) -> None:
+    with pytest.raises(hyperparams.ConfigError, match=match):
+        backbones_cfg.ResNet(**values).validate()
 
 
 @pytest.mark.parametrize(
@@ -122,13 +164,9 @@ def test_stochastic_depth_drops_in_training_only() -> None:
     [
         (lambda: resnet.ResNet(51), 'Expected model_id to be one of .*50.*Received: 51'),
         (lambda: resnet.ResNet(50, stem_type='v2'), "stem_type 'v0' or 'v1'. Received: 'v2'"),
-        (lambda: mobilenet.MobileNet('MobileNetV9'), "one of .*'MobileNetV2'.*'MobileNetV9'"),
-        (lambda: mobilenet.MobileNet(filter_size_scale=0.0), 'Expected filter_size_scale above 0'),
-        (lambda: mobilenet.MobileNet(output_stride=3), 'output_stride None or one of .*Received'),
-        (lambda: mobilenet.MobileNet('MobileNetV1', output_stride=4), r'one of \[8, 16, 32\]'),
     ],
 )
-def test_refuses_what_is_not_there(build, match: str) -> None:
+def test_refuses_what_is_not_there(build: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         build()
 
@@ -143,41 +181,16 @@ def test_refuses_what_is_not_there(build, match: str) -> None:
             se_ratio=0.25,
             kernel_regularizer=keras.regularizers.L2(1e-4),
         ),
-        lambda: mobilenet.MobileNet(input_specs=IMAGES, filter_size_scale=0.35),
+        lambda: resnet.ResNet(50, IMAGES, 0.25, init_stochastic_depth_rate=0.2, **RS),
     ],
 )
-def test_config_round_trip_and_stable_keys(make) -> None:
+def test_config_round_trip_and_stable_keys(make: Any) -> None:
     model = make()
     copy = type(model).from_config(model.get_config())
     assert copy.get_config() == model.get_config()
     keys, copied = (list(variable_keys.variable_keys({'backbone': m})) for m in (model, copy))
     assert keys == copied == list(variable_keys.variable_keys({'backbone': make()}))
     assert len(keys) == len(model.variables)
-
-
-@pytest.mark.parametrize('model_id', mobilenet.MOBILENET_SPECS)
-def test_mobilenet_levels_are_logarithms_of_strides(model_id: str) -> None:
-    model = mobilenet.MobileNet(model_id, 0.25, IMAGES)
-    for level, shape in model.output_specs.items():
-        assert shape[1:3] == (64 // 2 ** int(level), 96 // 2 ** int(level))
-    last_level = str(max(int(level) for level in model.output_specs) + 1)
-    assert last_level in model(tf.zeros([1, 64, 96, 3]))
-
-
-def test_mobilenet_output_stride_and_intermediate_endpoints() -> None:
-    model = mobilenet.MobileNet(
-        'MobileNetV2', 0.25, IMAGES, output_stride=16, output_intermediate_endpoints=True
-    )
-    outputs = model(tf.zeros([1, 64, 96, 3]))
-    assert {level: value.shape[1:3] for level, value in outputs.items()} == {
-        '2': (16, 24),
-        '2/depthwise': (16, 24),
-        '3': (8, 12),
-        '3/depthwise': (8, 12),
-        '4': (4, 6),
-        '4/depthwise': (4, 6),
-        '5': (4, 6),
-    }
 
 
 def test_builders_pass_every_field() -> None:
@@ -215,19 +228,34 @@ def test_builders_pass_every_field() -> None:
         factory.build_backbone(IMAGES, backbones_cfg.Backbone(type=None), norm_activation)
 
 
+@pytest.mark.parametrize('options', [{}, {**RS, 'activation': 'swish'}], ids=['plain', 'rs'])
+def test_bfloat16_follows_float32(options: dict) -> None:
+    images = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+    exact = resnet.ResNet(10, IMAGES, 0.25, **options)
+    performance.set_mixed_precision_policy('bfloat16')
+    rounded = resnet.ResNet(10, IMAGES, 0.25, **options)
+    rounded.set_weights(exact.get_weights())
+    assert {v.dtype for v in rounded.trainable_variables} == {'float32'}
+    expected, got = exact(images, training=False), rounded(images, training=False)
+    for level, reference in expected.items():
+        assert got[level].dtype == tf.bfloat16
+        difference = tf.norm(tf.cast(got[level], tf.float32) - reference) / tf.norm(reference)
+        assert difference < 0.03
+
+
 # Parity
 
-GARDEN_RESNETS = {
-    'v0': {'model_id': 18},
-    'bottleneck': {'model_id': 50, 'depth_multiplier': 0.25},
-    'rs': {
-        'model_id': 50,
+GARDEN_RESNETS: dict[str, dict[str, Any]] = {
+    '18': {'model_id': 18},
+    '50': {'model_id': 50},
+    'RS 50': {'model_id': 50, 'activation': 'swish', **RS},
+    'RS, narrow, stem as wide as ever': {
+        'model_id': 26,
         'depth_multiplier': 0.25,
+        'scale_stem': False,
         'stem_type': 'v1',
-        'resnetd_shortcut': True,
         'replace_stem_max_pool': True,
         'se_ratio': 0.25,
-        'activation': 'swish',
     },
     'plain stem': {
         'model_id': 10,
@@ -239,7 +267,7 @@ GARDEN_RESNETS = {
 }
 
 
-def _compare(theirs, ours, images: np.ndarray) -> float:
+def _compare(theirs: Any, ours: Any, images: np.ndarray) -> float:
     """Largest difference of the outputs relative to max(1, largest reference)."""
     garden_weights.randomize_weights(theirs)
     garden_weights.carry_weights(theirs, ours)
@@ -269,26 +297,18 @@ def test_resnet_equals_model_garden(name: str, images: np.ndarray) -> None:
         input_specs=tf_keras.layers.InputSpec(shape=[None, 64, 96, 3]), **options
     )
     ours = resnet.ResNet(input_specs=IMAGES, **options)
+    assert ours.count_params() == theirs.count_params()
     assert _compare(theirs, ours, images) < 1e-4
 
 
 @pytest.mark.garden
-@pytest.mark.parametrize(
-    'options',
-    [
-        *({'model_id': name} for name in mobilenet.MOBILENET_SPECS if name != 'MobileNetV2'),
-        {'model_id': 'MobileNetV2', 'filter_size_scale': 0.35},
-        {'model_id': 'MobileNetV2', 'output_stride': 8, 'output_intermediate_endpoints': True},
-        {'model_id': 'MobileNetV1', 'output_stride': 16, 'filter_size_scale': 0.5},
-    ],
-    ids=str,
-)
-def test_mobilenet_equals_model_garden(options: dict, images: np.ndarray) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize('model_id', [152, 200, 270, 350, 420])
+def test_deep_networks_have_as_many_parameters_as_model_gardens(model_id: int) -> None:
     import tf_keras
-    from official.vision.modeling.backbones import mobilenet as garden_mobilenet
+    from official.vision.modeling.backbones import resnet as garden_resnet
 
-    theirs = garden_mobilenet.MobileNet(
-        input_specs=tf_keras.layers.InputSpec(shape=[None, 64, 96, 3]), **options
-    )
-    ours = mobilenet.MobileNet(input_specs=IMAGES, **options)
-    assert _compare(theirs, ours, images) < 1e-4
+    with tf.Graph().as_default():  # no values
+        spec = tf_keras.layers.InputSpec(shape=[None, 64, 96, 3])
+        theirs = garden_resnet.ResNet(model_id, spec, se_ratio=0.25).count_params()
+    assert _build_without_values(model_id, IMAGES, se_ratio=0.25).count_params() == theirs
