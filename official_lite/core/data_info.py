@@ -30,6 +30,9 @@ class DataInfo:
         declares_classes: Whether there are no other classes than `class_names`. False where only the
             examples tell: then there may be larger labels that do not occur, and names may be
             made up (`class_7`).
+        num_crowds: Number of boxes that mark crowds.
+        num_empty_images: Number of examples without boxes.
+        findings: What was left out, changed or looks wrong; one sentence each.
     """
 
     num_examples: int
@@ -44,6 +47,9 @@ class DataInfo:
     num_dropped_boxes: int = 0
     max_boxes_per_image: int = 0
     declares_classes: bool = True
+    num_crowds: int = 0
+    num_empty_images: int = 0
+    findings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from official_lite import errors
-from official_lite.vision.dataloaders import table_source
+from official_lite.vision.dataloaders import box_cleaning, table_source
 
 __all__ = ['CocoAnnotations', 'load_coco_annotations']
 
@@ -32,6 +33,7 @@ class CocoAnnotations:
         num_dropped_boxes: Boxes without area inside their image.
         fingerprint: Digest of the file.
         segmentations: Of each box, as the file has them; None if not asked for.
+        findings: What was left out, changed or looks wrong; one sentence each.
     """
 
     table: table_source.AnnotationTable
@@ -41,6 +43,7 @@ class CocoAnnotations:
     num_dropped_boxes: int
     fingerprint: str
     segmentations: tuple[Any, ...] | None = None
+    findings: tuple[str, ...] = ()
 
 
 def load_coco_annotations(
@@ -92,7 +95,6 @@ class _Reader:
         self._has_segmentations = has_segmentations
         self._fingerprint = hashlib.sha256(content).hexdigest()
         self._data = self._parse(content)
-        self._num_dropped = 0
 
     def _parse(self, content: bytes) -> Json:
         try:
@@ -116,25 +118,24 @@ class _Reader:
         images = self._read_images()
         boxes_by_image = self._group_annotations(images)
         category_labels = {id_: label for label, id_ in enumerate(categories, start=1)}
-        rows: list[_Box] = []
-        counts: list[int] = []
-        for image_id, image in images.items():
-            found = [
-                self._read_box(annotation, image, category_labels)
-                for annotation in boxes_by_image.get(image_id, [])
-            ]
-            kept = [box for box in found if box is not None]
-            self._num_dropped += len(found) - len(kept)
-            rows.extend(kept)
-            counts.append(len(kept))
+        numbers = {image_id: number for number, image_id in enumerate(images)}
+        rows = [
+            self._read_box(annotation, numbers[image_id], category_labels)
+            for image_id in images
+            for annotation in boxes_by_image.get(image_id, [])
+        ]
+        cleaned = _clean(rows, images)
         return CocoAnnotations(
-            table=_make_table(rows, counts, images),
+            table=cleaned.table,
             file_names=tuple(image['file_name'] for image in images.values()),
             class_names=tuple(categories.values()),
             category_ids=tuple(categories),
-            num_dropped_boxes=self._num_dropped,
+            num_dropped_boxes=len(rows) - cleaned.num_boxes,
             fingerprint=self._fingerprint,
-            segmentations=tuple(b.segmentation for b in rows) if self._has_segmentations else None,
+            segmentations=tuple(rows[i].segmentation for i in cleaned.kept)
+            if self._has_segmentations
+            else None,
+            findings=(*_find_repeated_files(images), *cleaned.findings),
         )
 
     def _read_categories(self) -> dict[int, str]:
@@ -191,9 +192,9 @@ class _Reader:
         return groups
 
     def _read_box(
-        self, annotation: Json, image: Json, category_labels: Mapping[int, int]
-    ) -> _Box | None:
-        """The annotation's box, clipped; None if nothing of it is inside of the image."""
+        self, annotation: Json, image_number: int, category_labels: Mapping[int, int]
+    ) -> _Box:
+        """The annotation's box as it is there."""
         entry = f'annotation with the id {annotation.get("id")!r}'
         category_id: Any = annotation.get('category_id')
         label = category_labels.get(category_id) if _can_be_id(category_id) else None
@@ -204,23 +205,14 @@ class _Reader:
                 expected=f'one of {_shorten(list(category_labels))}',
             )
         x, y, width, height = self._get_bbox(annotation, entry)
-        right, bottom = float(image['width']), float(image['height'])
-        box = (
-            min(max(y, 0.0), bottom),
-            min(max(x, 0.0), right),
-            min(max(y + height, 0.0), bottom),
-            min(max(x + width, 0.0), right),
-        )
-        if width <= 0 or height <= 0 or box[2] <= box[0] or box[3] <= box[1]:
-            return None
         area: Any = annotation.get('area')
-        is_given = _is_number(area) and area > 0
-        area = area if is_given else (box[2] - box[0]) * (box[3] - box[1])
         return _Box(
-            box=box,
+            id_=annotation.get('id'),
+            image_number=image_number,
+            box=(y, x, y + height, x + width),
             label=label,
             is_crowd=bool(annotation.get('iscrowd', 0)),
-            area=float(area),
+            area=float(area) if _is_number(area) else math.nan,
             segmentation=annotation.get('segmentation') if self._has_segmentations else None,
         )
 
@@ -240,6 +232,8 @@ class _Reader:
 
 @dataclasses.dataclass(frozen=True)
 class _Box:
+    id_: Any
+    image_number: int
     box: tuple[float, float, float, float]  # yxyx, pixels
     label: int
     is_crowd: bool
@@ -285,20 +279,30 @@ def _get_polygon_bbox(segmentation: Any) -> list[float] | None:
     return [*low.tolist(), *(high - low).tolist()]
 
 
-def _make_table(
-    rows: Sequence[_Box], counts: Sequence[int], images: Mapping[int, Json]
-) -> table_source.AnnotationTable:
-    heights = np.array([image['height'] for image in images.values()], np.int64)
-    widths = np.array([image['width'] for image in images.values()], np.int64)
-    boxes_px = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
-    sizes = np.repeat(np.stack([heights, widths, heights, widths], axis=-1), counts, axis=0)
-    return table_source.AnnotationTable(
-        splits=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        boxes=(boxes_px / sizes).astype(np.float32),
+def _clean(rows: Sequence[_Box], images: Mapping[int, Json]) -> box_cleaning.CleanBoxes:
+    names = [image['file_name'] for image in images.values()]
+    raw = box_cleaning.RawBoxes(
+        image_numbers=np.array([row.image_number for row in rows], np.int64),
+        boxes_px=np.array([row.box for row in rows], np.float64).reshape(-1, 4),
         labels=np.array([row.label for row in rows], np.int64),
         is_crowd=np.array([row.is_crowd for row in rows], bool),
-        areas=np.array([row.area for row in rows], np.float32),
-        heights_px=heights,
-        widths_px=widths,
+        areas=np.array([row.area for row in rows], np.float64),
+    )
+    return box_cleaning.clean_boxes(
+        raw,
+        heights_px=np.array([image['height'] for image in images.values()], np.int64),
+        widths_px=np.array([image['width'] for image in images.values()], np.int64),
         source_ids=np.array(list(images), np.int64),
+        describe=lambda i: f'annotation {rows[i].id_} on {names[rows[i].image_number]}',
+    )
+
+
+def _find_repeated_files(images: Mapping[int, Json]) -> tuple[str, ...]:
+    counts = collections.Counter(image['file_name'] for image in images.values())
+    repeated = [name for name, count in counts.items() if count > 1]
+    if not repeated:
+        return ()
+    return (
+        f'{len(repeated):,} image files are listed twice or more, the first: {repeated[0]}; '
+        'each entry counts as an image',
     )

@@ -7,13 +7,25 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from official_lite import errors
 
-__all__ = ['get_cache_dir', 'get_cached_reasons', 'open_atomically']
+__all__ = [
+    'dump_error',
+    'get_cache_dir',
+    'get_cached_arrays',
+    'get_cached_reasons',
+    'load_error',
+    'open_atomically',
+]
+
+Found = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 _CACHE_VARIABLE = 'OFFICIAL_LITE_CACHE'
 
@@ -68,3 +80,40 @@ def get_cached_reasons(description: Any, find: Callable[[], dict[int, str]]) -> 
     with open_atomically(path) as temporary:
         temporary.write_text(json.dumps(reasons))
     return reasons
+
+
+def get_cached_arrays(kind: str, description: Any, find: Callable[[], Found]) -> Found:
+    """Arrays and facts about a data set: found once for each description of it, then kept.
+
+    Args:
+        kind: Folder of the cache folder that keeps them.
+        description: Whatever tells this data from other data, as JSON.
+        find: Returns arrays by name, and facts as JSON.
+
+    Returns:
+        What `find` returned, now or earlier.
+    """
+    digest = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:32]
+    path = get_cache_dir() / kind / f'{digest}.npz'
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with np.load(path) as kept:
+            arrays = dict(kept)
+        return arrays, json.loads(arrays.pop('facts').tobytes())
+    arrays, facts = find()
+    with open_atomically(path) as temporary, temporary.open('wb') as file:
+        everything: Any = {**arrays, 'facts': np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+        np.savez(file, **everything)
+    return arrays, facts
+
+
+_ERROR_FIELDS = ('where', 'expected', 'received', 'hint')
+
+
+def dump_error(error: errors.DataError) -> dict[str, str]:
+    """An error as JSON."""
+    return {'message': error.message, **{name: getattr(error, name) for name in _ERROR_FIELDS}}
+
+
+def load_error(fields: dict[str, str]) -> errors.DataError:
+    """The inverse of `dump_error`."""
+    return errors.DataError(fields['message'], **{name: fields[name] for name in _ERROR_FIELDS})

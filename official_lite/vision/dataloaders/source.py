@@ -12,6 +12,7 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import DataInfo
+from official_lite.vision.dataloaders.image_decoding import check_image, decode_image
 
 __all__ = [
     'IndexedSource',
@@ -120,6 +121,11 @@ class Source(abc.ABC):
     def read_image(self, index: int) -> bytes:
         """The encoded image of one example, read eagerly."""
 
+    def get_reading(self, index: int) -> int:
+        """How the image of one example is decoded (see `image_decoding.decode_image`)."""
+        del index
+        return 0
+
     def find_bad_images(self, indices: Iterable[int]) -> Iterator[tuple[int, str]]:
         """(index, reason) of those examples whose image cannot be read, in order."""
         with ThreadPoolExecutor(_NUM_CHECKING_THREADS) as pool:
@@ -129,7 +135,7 @@ class Source(abc.ABC):
     def _check(self, index: int) -> str:
         """Why an image cannot be read; '' if it can."""
         try:
-            return check_image(self.read_image(index))
+            return check_image(self.read_image(index), self.get_reading(index))
         except errors.DataError as error:
             return error.message
         except tf.errors.DataLossError:
@@ -153,32 +159,6 @@ class IndexedSource(Source):
 
     def make_examples(self, order: Order) -> tf.data.Dataset:
         return order.make_positions().map(order.locate)
-
-
-def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Decodes JPEG, PNG, GIF (first frame) or BMP; grey and CMYK become RGB, alpha is dropped.
-
-    Args:
-        image_bytes: string tensor of shape [].
-
-    Returns:
-        uint8 tensor of shape [height, width, 3].
-    """
-    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    image.set_shape([None, None, 3])
-    return image
-
-
-def check_image(image_bytes: bytes) -> str:
-    """Why an image cannot be decoded; '' if it can."""
-    if not image_bytes:
-        return 'the image is empty (0 bytes)'
-    try:
-        decode_image(tf.constant(image_bytes))
-    except tf.errors.OpError as error:
-        detail = error.message.split(' [Op:')[0].split('}} ')[-1]
-        return f'the image cannot be decoded ({len(image_bytes)} bytes: {detail})'
-    return ''
 
 
 def to_number(source_id: tf.Tensor) -> tf.Tensor:

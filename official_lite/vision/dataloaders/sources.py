@@ -11,7 +11,17 @@ from official_lite.core.data_info import DataInfo, check_not_empty
 from official_lite.vision import registries
 from official_lite.vision.dataloaders import source as source_lib
 
-__all__ = ['build_coco', 'build_embedded', 'build_source', 'build_tfrecord', 'get_data_info']
+__all__ = [
+    'build_coco',
+    'build_embedded',
+    'build_source',
+    'build_tfds',
+    'build_tfrecord',
+    'build_voc',
+    'build_yolo',
+    'forget',
+    'get_data_info',
+]
 
 
 def get_data_info(data_config: Any, *, where: str = 'data') -> DataInfo:
@@ -45,14 +55,41 @@ def build_source(data_config: Any, *, where: str = 'data') -> source_lib.Source:
         config = data_config.source.get()
         with _full_paths(config, f'{where}.source.{kind}'):
             return builder(config, data_config)
+    if data_config.tfds_name:
+        with _full_paths(data_config, where):
+            return _build_named_tfds(data_config)
     if not data_config.input_path:
         raise errors.UsageError(
             'no data',
             where=where,
-            expected='source.type (tfrecord, coco or embedded), or input_path',
+            expected='source.type (coco, voc, yolo, tfds, tfrecord or embedded), or input_path',
         )
     with _full_paths(data_config, where):
         return build_tfrecord(data_config, data_config)
+
+
+def _build_named_tfds(data_config: Any) -> source_lib.Source:
+    """Builds Model Garden's `tfds_name`; images are decoded late anyway, whatever is skipped."""
+    from official_lite.vision.dataloaders import tfds_source
+
+    if not isinstance(data_config.tfds_name, str):
+        raise errors.UsageError(
+            'mixtures of data sets are not there yet', where='tfds_name', expected='one name'
+        )
+    renamed = {'name': 'tfds_name', 'split': 'tfds_split', 'data_dir': 'tfds_data_dir'}
+    try:
+        return tfds_source.build_tfds_source(
+            data_config.tfds_name,
+            data_config.tfds_split,
+            data_dir=data_config.tfds_data_dir,
+            download=True,
+            skipped_features=data_config.tfds_skip_decoding_feature,
+            skip_corrupt=data_config.skip_corrupt,
+            cache=data_config.cache,
+        )
+    except errors.UsageError as error:
+        error.where = renamed.get(error.where, error.where)
+        raise
 
 
 @contextlib.contextmanager
@@ -84,9 +121,68 @@ def build_coco(config: Any, data_config: Any) -> source_lib.Source:
     return coco_source.build_coco_source(
         config.annotation_file,
         config.image_dir,
+        orientation=config.orientation,
         skip_corrupt=data_config.skip_corrupt,
         cache=data_config.cache,
     )
+
+
+@registries.register_data_source('voc')
+def build_voc(config: Any, data_config: Any) -> source_lib.Source:
+    """Builds `source.voc`."""
+    from official_lite.vision.dataloaders import voc_source
+
+    return voc_source.build_voc_source(
+        config.root,
+        config.split,
+        names=config.class_names,
+        difficult=config.difficult,
+        is_one_based=config.is_one_based,
+        orientation=config.orientation,
+        skip_corrupt=data_config.skip_corrupt,
+        cache=data_config.cache,
+    )
+
+
+@registries.register_data_source('yolo')
+def build_yolo(config: Any, data_config: Any) -> source_lib.Source:
+    """Builds `source.yolo`."""
+    from official_lite.vision.dataloaders import yolo_source
+
+    return yolo_source.build_yolo_source(
+        config.root,
+        config.split,
+        names=config.class_names,
+        orientation=config.orientation,
+        skip_corrupt=data_config.skip_corrupt,
+        cache=data_config.cache,
+    )
+
+
+@registries.register_data_source('tfds')
+def build_tfds(config: Any, data_config: Any) -> source_lib.Source:
+    """Builds `source.tfds`."""
+    from official_lite.vision.dataloaders import tfds_source
+
+    return tfds_source.build_tfds_source(
+        config.name,
+        config.split,
+        data_dir=config.data_dir,
+        download=config.download,
+        image_feature=config.image_feature,
+        objects_feature=config.objects_feature,
+        label_feature=config.label_feature,
+        skip_corrupt=data_config.skip_corrupt,
+        cache=data_config.cache,
+    )
+
+
+def forget() -> None:
+    """Drops what was read in this process, so that files are read again."""
+    from official_lite.vision.dataloaders import coco_source, voc_source, yolo_source
+
+    for module in (coco_source, voc_source, yolo_source):
+        module.forget()
 
 
 @registries.register_data_source('tfrecord')
@@ -100,6 +196,7 @@ def build_tfrecord(config: Any, data_config: Any) -> source_lib.Source:
         is_compressed=config.file_type == 'tfrecord_compressed',
         regenerate_source_id=decoder.regenerate_source_id,
         label_map=getattr(decoder, 'label_map', ''),
+        attribute_names=getattr(decoder, 'attribute_names', ()),
         skip_corrupt=data_config.skip_corrupt,
         cache=data_config.cache,
     )
@@ -108,7 +205,7 @@ def build_tfrecord(config: Any, data_config: Any) -> source_lib.Source:
 def _refuse_unsupported(config: Any, where: str) -> None:
     """Raises UsageError for fields of Model Garden that are not there yet."""
     refused = {
-        'tfds_name': (config.tfds_name, 'write TFRecords or a COCO JSON of it and use source'),
+        'tfds_as_supervised': (config.tfds_as_supervised, 'boxes are in no (input, label) pair'),
         'weights': (config.weights, 'give one input_path'),
         'enable_tf_data_service': (config.enable_tf_data_service, 'leave it out'),
     }
@@ -121,9 +218,12 @@ def _refuse_unsupported(config: Any, where: str) -> None:
             where=f'{where}.input_path',
             expected='a path, a pattern, or a list of them',
         )
-    if getattr(config.decoder.get(), 'attribute_names', None):
+    if getattr(config.decoder.get(), 'attribute_names', None) and config.source.type not in (
+        None,
+        'tfrecord',
+    ):
         raise errors.UsageError(
-            'attributes of objects are not there yet',
+            'only TFRecords have attributes of objects',
             where=f'{where}.decoder.simple_decoder.attribute_names',
-            expected='an empty list',
+            expected=f'an empty list with source.type={config.source.type}',
         )

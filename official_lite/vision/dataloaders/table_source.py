@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite.core.data_info import DataInfo
+from official_lite.vision.dataloaders import image_decoding
 from official_lite.vision.dataloaders import source as source_lib
 
 __all__ = ['AnnotationTable', 'TableSource', 'count_per_class']
@@ -72,6 +73,8 @@ class TableSource(source_lib.IndexedSource):
         info: Counts and classes.
         names: What to call each example in messages. None means their paths.
         is_in_memory: Whether `images` are the encoded images themselves.
+        readings: int32 [num_images], how to decode each (see `image_decoding.decode_image`). None:
+            all as they are stored, by TensorFlow.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class TableSource(source_lib.IndexedSource):
         *,
         names: Sequence[str] | None = None,
         is_in_memory: bool = False,
+        readings: np.ndarray | None = None,
     ) -> None:
         self._table = table
         self._images = images
         self._info = info
         self._names = names
         self._is_in_memory = is_in_memory
+        self._readings = readings
         self._tensors: source_lib.Tensors | None = None
 
     @property
@@ -99,13 +104,25 @@ class TableSource(source_lib.IndexedSource):
         """The annotations."""
         return self._table
 
+    @property
+    def readings(self) -> np.ndarray | None:
+        """How to decode each image; None if all are decoded by TensorFlow as they are stored."""
+        return self._readings
+
     def load_images(self) -> TableSource:
         """The same source with its image files read into memory."""
         if self._is_in_memory:
             return self
         images = [self.read_image(i) for i in range(len(self._table))]
         names = [self.describe(i) for i in range(len(self._table))]
-        return TableSource(self._table, images, self._info, names=names, is_in_memory=True)
+        return TableSource(
+            self._table,
+            images,
+            self._info,
+            names=names,
+            is_in_memory=True,
+            readings=self._readings,
+        )
 
     def make_examples(self, order: source_lib.Order) -> tf.data.Dataset:
         # Outside of any graph, so that the functions of the pipeline capture these, not copy them.
@@ -113,6 +130,8 @@ class TableSource(source_lib.IndexedSource):
             fields = {f.name: getattr(self._table, f.name) for f in dataclasses.fields(self._table)}
             self._tensors = {name: tf.constant(value) for name, value in fields.items()}
             self._tensors['images'] = tf.constant(list(self._images), tf.string)
+            if self._readings is not None:
+                self._tensors['readings'] = tf.constant(self._readings, tf.int32)
         return super().make_examples(order)
 
     def decode(self, example: Mapping[str, tf.Tensor]) -> source_lib.Tensors:
@@ -121,9 +140,10 @@ class TableSource(source_lib.IndexedSource):
         image_bytes = tensors['images'][index]
         if not self._is_in_memory:
             image_bytes = tf.io.read_file(image_bytes)
+        reading = None if self._readings is None else tensors['readings'][index]
         rows = slice(tensors['splits'][index], tensors['splits'][index + 1])
         return {
-            'image': source_lib.decode_image(image_bytes),
+            'image': image_decoding.decode_image(image_bytes, reading),
             'source_id': tensors['source_ids'][index],
             'height': tensors['heights_px'][index],
             'width': tensors['widths_px'][index],
@@ -137,6 +157,9 @@ class TableSource(source_lib.IndexedSource):
         if self._names is not None:
             return self._names[index]
         return str(self._images[index])
+
+    def get_reading(self, index: int) -> int:
+        return 0 if self._readings is None else int(self._readings[index])
 
     def read_image(self, index: int) -> bytes:
         image = self._images[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -39,6 +40,15 @@ class _Segments:
     first_indices: np.ndarray  # int64 [s], the first record's number among the usable ones
 
 
+class RecordDecoder(Protocol):
+    """What makes an example of a serialized record."""
+
+    def decode(
+        self, serialized_example: tf.Tensor, fallback_source_id: tf.Tensor | None = None
+    ) -> dict[str, Any]:
+        """As `source.Source.decode`; an id may be a string."""
+
+
 class TfrecordSource(source_lib.Source):
     """Usable records of TFRecord files.
 
@@ -52,23 +62,30 @@ class TfrecordSource(source_lib.Source):
         usable: int64 [n], numbers of the records to use, ascending.
         decoder: What decodes a record.
         is_compressed: Whether the files are compressed by gzip.
+        info: Counts and classes. None means what the table tells.
+        image_key: Feature that has the encoded image.
     """
 
     def __init__(
         self,
         table: tfrecord_scan.TfrecordTable,
         usable: np.ndarray,
-        decoder: tf_example_decoder.TfExampleDecoder,
+        decoder: RecordDecoder,
         *,
         is_compressed: bool = False,
+        info: DataInfo | None = None,
+        image_key: str = 'image/encoded',
     ) -> None:
         self._table = table
         self._usable = usable
         self._decoder = decoder
         self._is_compressed = is_compressed
+        self._image_key = image_key
         has_label_map = isinstance(decoder, tf_example_label_map_decoder.TfExampleDecoderLabelMap)
-        classes = None if has_label_map else class_file.load_class_list(table.paths)
-        self._info = _make_info(table, usable, classes, declares_classes=has_label_map)
+        if info is None:
+            classes = None if has_label_map else class_file.load_class_list(table.paths)
+            info = _make_info(table, usable, classes, declares_classes=has_label_map)
+        self._info = info
         self._segments = _find_segments(table, usable)
 
     @property
@@ -159,9 +176,9 @@ class TfrecordSource(source_lib.Source):
     def read_image(self, index: int) -> bytes:
         serialized = self.read_record(index)
         features = tf.train.Example.FromString(serialized).features.feature
-        values = features['image/encoded'].bytes_list.value
+        values = features[self._image_key].bytes_list.value
         if not values:
-            raise errors.DataError("the record has no feature 'image/encoded'")
+            raise errors.DataError(f'the record has no feature {self._image_key!r}')
         return values[0]
 
     def read_record(self, index: int) -> bytes:
@@ -216,6 +233,7 @@ def build_tfrecord_source(
     is_compressed: bool = False,
     regenerate_source_id: bool = False,
     label_map: str = '',
+    attribute_names: Sequence[str] = (),
     skip_corrupt: bool = False,
     cache: bool = False,
     where: str = 'input_path',
@@ -227,6 +245,7 @@ def build_tfrecord_source(
         is_compressed: Whether the files are compressed by gzip.
         regenerate_source_id: Whether examples are numbered from 1 rather than by their own ids.
         label_map: CSV file `label,name` for records whose classes are names. '': they are numbers.
+        attribute_names: Attributes of objects to read, from `image/object/attribute/NAME`.
         skip_corrupt: Whether to leave out what cannot be read, after one pass that also decodes
             every image. If not, the first such record is an error.
         cache: Whether to keep the serialized records in memory.
@@ -248,7 +267,9 @@ def build_tfrecord_source(
             label_map, regenerate_source_id=regenerate_source_id
         )
         if label_map
-        else tf_example_decoder.TfExampleDecoder(regenerate_source_id=regenerate_source_id)
+        else tf_example_decoder.TfExampleDecoder(
+            regenerate_source_id=regenerate_source_id, attribute_names=attribute_names
+        )
     )
     usable = np.setdiff1d(np.arange(len(table)), np.array(list(table.problems), np.int64))
     source = TfrecordSource(table, usable, decoder, is_compressed=is_compressed)

@@ -138,6 +138,11 @@ def test_missing_and_unreadable_images_are_named_or_skipped(
         [make_annotation(i, [i, i, 2, 2]) for i in range(1, 5)],
     )
     (tmp_path / '3.png').write_bytes(b'\x89PNG\r\n\x1a\n nothing')
+    with pytest.raises(errors.DataError, match=r'3.png: the image is damaged: it ends within its'):
+        coco_source.build_coco_source(path)
+    whole = data_makers.make_image(20, 40)
+    (tmp_path / '3.png').write_bytes(whole[:60])  # its header is whole
+    coco_source.forget()
     source = coco_source.build_coco_source(path)
     data_errors.remember_source(source)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
