@@ -159,14 +159,25 @@ class InputReader:
         dataset = dataset.padded_batch(
             batch_size, padding_values=(_make_values(image_spec, 0), values), drop_remainder=True
         )
-        return dataset.map(lambda images, labels: (images, self._fix_lengths(labels, padding)))
+        return dataset.map(self._process_batch)
+
+    def _process_batch(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        if self._is_training:
+            images, labels = self._parser.process_train_batch(images, labels)
+        return images, self._fix_lengths(labels, self._parser.padding_values or {})
 
     def _fix_lengths(
         self, labels: dict[str, tf.Tensor], padding: Mapping[str, float]
     ) -> dict[str, tf.Tensor]:
         """Pads labels of varying length to a multiple of 8, or to the fixed length."""
         fixed = self._options.max_num_instances
-        padded = {name: _pad_second(labels[name], value, fixed) for name, value in padding.items()}
+        padded = {
+            name: tf.nest.map_structure(
+                lambda values, name=name: _pad_second(values, padding[name], fixed), labels[name]
+            )
+            for name in padding
+            if name in labels
+        }
         return {**labels, **padded}
 
     def _make_tf_options(self) -> tf.data.Options:
@@ -192,7 +203,9 @@ def _hide_unless(is_valid: tf.Tensor, record: source_lib.Tensors) -> source_lib.
     hidden = dict(record)
     for name, value in record.items():
         if name.startswith('groundtruth_'):
-            hidden[name] = value[: tf.where(is_valid, tf.shape(value)[0], 0)]
+            hidden[name] = tf.nest.map_structure(
+                lambda values: values[: tf.where(is_valid, tf.shape(values)[0], 0)], value
+            )
     hidden['source_id'] = tf.where(is_valid, record['source_id'], -1)
     return hidden
 

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.vision.dataloaders import parser
+from official_lite.vision.dataloaders import detection_augmentation, parser
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.ops import box_ops, preprocess_ops, uint8_images
 
@@ -34,9 +34,7 @@ class Parser(parser.Parser):
         output_size: (height, width) of the rectangle that images are resized into, pixels.
         max_level: Coarsest level of the feature pyramid; the network input is padded to multiples
             of 2^max_level.
-        aug_rand_hflip: Whether to mirror half of the training images.
-        aug_rand_jpeg: (lowest quality, highest quality, probability) of recompressing a training
-            image. None means never.
+        augmentation: What else is done to training images.
         aug_scale_min: Smallest scale of training images, relative to `output_size`.
         aug_scale_max: Largest scale.
         skip_crowd_during_training: Whether boxes of crowds are left out of training.
@@ -50,8 +48,7 @@ class Parser(parser.Parser):
         output_size: Sequence[int],
         max_level: int,
         *,
-        aug_rand_hflip: bool = False,
-        aug_rand_jpeg: tuple[int, int, float] | None = None,
+        augmentation: detection_augmentation.Augmentation | None = None,
         aug_scale_min: float = 1.0,
         aug_scale_max: float = 1.0,
         skip_crowd_during_training: bool = True,
@@ -65,8 +62,7 @@ class Parser(parser.Parser):
             if pad
             else self._output_size
         )
-        self._aug_rand_hflip = aug_rand_hflip
-        self._aug_rand_jpeg = aug_rand_jpeg
+        self._augmentation = augmentation or detection_augmentation.Augmentation()
         self._aug_scale_min = aug_scale_min
         self._aug_scale_max = aug_scale_max
         self._skip_crowd_during_training = skip_crowd_during_training
@@ -75,7 +71,7 @@ class Parser(parser.Parser):
 
     @property
     def padding_values(self) -> Mapping[str, float]:
-        return {'boxes': PADDING, 'classes': PADDING}
+        return {'boxes': PADDING, 'classes': PADDING, 'attributes': 0}
 
     def _parse_train_data(
         self, data: parser.Record, key: tf.Tensor | None = None
@@ -88,18 +84,26 @@ class Parser(parser.Parser):
 
         Returns:
             uint8 [height, width, 3] and {'image_info': float32 [4, 2], 'boxes': float32 [n, 4] yxyx
-            in pixels of the network input, 'classes': int32 [n]}.
+            in pixels of the network input, 'classes': int32 [n]}. If the record has attributes,
+            also 'attributes': a dict of [n, size].
         """
         image, boxes = data['image'], data['groundtruth_boxes']
-        classes = data['groundtruth_classes']
+        classes, attributes = data['groundtruth_classes'], data.get('groundtruth_attributes', {})
         if self._skip_crowd_during_training:
             keep = tf.logical_not(data['groundtruth_is_crowd'])
-            boxes, classes = tf.boolean_mask(boxes, keep), tf.boolean_mask(classes, keep)
-        if self._aug_rand_jpeg is not None:
-            image = preprocess_ops.random_jpeg_quality(image, *self._aug_rand_jpeg, seed=key)
-        if self._aug_rand_hflip:
-            image, boxes, _ = preprocess_ops.random_horizontal_flip(image, boxes, seed=key)
-        return self._resize(image, boxes, classes, (self._aug_scale_min, self._aug_scale_max), key)
+            boxes, classes, attributes = tf.nest.map_structure(
+                lambda values: tf.boolean_mask(values, keep), (boxes, classes, attributes)
+            )
+        image, boxes = self._augmentation.change_record(image, boxes, key)
+        scales = (self._aug_scale_min, self._aug_scale_max)
+        image, labels = self._resize(
+            image, boxes, classes, scales, key, attributes, augmentation=self._augmentation
+        )
+        return image, self._augmentation.mark(labels, key)
+
+    def process_train_batch(self, images: tf.Tensor, labels: Labels) -> tuple[tf.Tensor, Labels]:
+        """Makes mosaics, if there are to be any."""
+        return self._augmentation.change_batch(images, labels, self.padding_values)
 
     def _parse_eval_data(self, data: parser.Record) -> tuple[tf.Tensor, Labels]:
         """One example to evaluate on.
@@ -112,7 +116,8 @@ class Parser(parser.Parser):
             image has more boxes.
         """
         image, classes = data['image'], data['groundtruth_classes']
-        image, labels = self._resize(image, data['groundtruth_boxes'], classes, (1.0, 1.0), None)
+        boxes, attributes = data['groundtruth_boxes'], data.get('groundtruth_attributes', {})
+        image, labels = self._resize(image, boxes, classes, (1.0, 1.0), None, attributes)
         image_size = tf.cast(tf.shape(data['image'])[:2], tf.float32)
         labels['groundtruths'] = {
             'source_id': source_lib.to_number(data['source_id']),
@@ -120,7 +125,7 @@ class Parser(parser.Parser):
             'width': data['width'],
             'num_detections': tf.shape(classes)[0],
             'image_info': labels['image_info'],
-            'boxes': self._pad(box_ops.denormalize_boxes(data['groundtruth_boxes'], image_size)),
+            'boxes': self._pad(box_ops.denormalize_boxes(boxes, image_size)),
             'classes': self._pad(classes),
             'areas': self._pad(data['groundtruth_area']),
             'is_crowds': self._pad(tf.cast(data['groundtruth_is_crowd'], tf.int32), 0),
@@ -147,6 +152,8 @@ class Parser(parser.Parser):
         classes: tf.Tensor,
         scales: tuple[float, float],
         key: tf.Tensor | None,
+        attributes: Mapping[str, tf.Tensor] | None = None,
+        augmentation: detection_augmentation.Augmentation | None = None,
     ) -> tuple[tf.Tensor, Labels]:
         resized, image_info = uint8_images.resize_and_crop(
             image,
@@ -156,6 +163,8 @@ class Parser(parser.Parser):
             key=key,
             keep_aspect_ratio=self._keep_aspect_ratio,
         )
+        if augmentation is not None:
+            resized = augmentation.change_resized(resized, key)
         boxes = preprocess_ops.resize_and_crop_boxes(
             box_ops.denormalize_boxes(boxes, image_info[0]),
             image_info[2],
@@ -163,11 +172,13 @@ class Parser(parser.Parser):
             image_info[3],
         )
         kept = box_ops.get_non_empty_box_indices(boxes)
-        labels = {
+        labels: Labels = {
             'image_info': image_info,
             'boxes': tf.gather(boxes, kept),
             'classes': tf.cast(tf.gather(classes, kept), tf.int32),
         }
+        if attributes:
+            labels['attributes'] = {k: tf.gather(v, kept) for k, v in attributes.items()}
         return uint8_images.pad_bottom_right(resized, self._padded_size, _FILL_COLOUR), labels
 
     def _pad(self, values: tf.Tensor, constant: int = PADDING) -> tf.Tensor:
@@ -210,12 +221,10 @@ def build_parser(
             expected=f'true, or an input size of multiples of 2^max_level = {stride}',
             received=f'false with the input size {size}',
         )
-    jpeg = config.aug_rand_jpeg
     return Parser(
         size,
         max_level,
-        aug_rand_hflip=config.aug_rand_hflip,
-        aug_rand_jpeg=jpeg and (jpeg.min_quality, jpeg.max_quality, jpeg.prob_to_apply),
+        augmentation=detection_augmentation.build_augmentation(config, where),
         aug_scale_min=config.aug_scale_min,
         aug_scale_max=config.aug_scale_max,
         skip_crowd_during_training=config.skip_crowd_during_training,
@@ -231,13 +240,6 @@ def _refuse_unsupported(config: Any, where: str) -> None:
             where=f'{where}.num_channels',
             expected='3 (grey images become RGB)',
             received=str(config.num_channels),
-        )
-    if config.aug_type is not None and config.aug_type.type is not None:
-        raise errors.UsageError(
-            where=f'{where}.aug_type.type',
-            expected='null, because augmentation policies are not there yet',
-            received=repr(config.aug_type.type),
-            hint='use aug_rand_hflip, aug_scale_min, aug_scale_max and aug_rand_jpeg',
         )
     if config.aug_policy is not None:
         raise errors.UsageError(

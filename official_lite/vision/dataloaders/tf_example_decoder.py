@@ -25,7 +25,8 @@ class TfExampleDecoder(decoder.Decoder):
         include_mask: Whether to decode instance masks.
         regenerate_source_id: Whether to make the id from the image even where there is one.
         mask_binarize_threshold: Masks become 1 above this and 0 elsewhere. None leaves them.
-        attribute_names: Attributes of objects to read, one integer for each object.
+        attribute_names: Attributes of objects to read, integers; as many for each object as there
+            are values by objects.
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class TfExampleDecoder(decoder.Decoder):
             float32 [n], square pixels; 'groundtruth_boxes' float32 [n, 4], yxyx normalised. With
             masks also 'groundtruth_instance_masks' float32 [n, height, width] and
             'groundtruth_instance_masks_png' string [n]; with attributes also
-            'groundtruth_attributes', a dict of int64 [n, 1].
+            'groundtruth_attributes', a dict of int64 [n, size]; raises inside tf.data if an image
+            with objects has no attribute, or one for some of them.
         """
         parsed = tf.io.parse_single_example(serialized_example, self._keys_to_features)
         image = source_lib.decode_image(parsed['image/encoded'])
@@ -101,7 +103,9 @@ class TfExampleDecoder(decoder.Decoder):
         }
         if self._attribute_names:
             decoded['groundtruth_attributes'] = {
-                name: parsed[f'image/object/attribute/{name}'][:, None]
+                name: _split_by_object(
+                    parsed[f'image/object/attribute/{name}'], tf.shape(boxes)[0], name
+                )
                 for name in self._attribute_names
             }
         if self._include_mask:
@@ -146,6 +150,18 @@ class TfExampleDecoder(decoder.Decoder):
         if self._mask_binarize_threshold is None:
             return decoded
         return tf.cast(decoded > self._mask_binarize_threshold, tf.float32)
+
+
+def _split_by_object(values: tf.Tensor, num_objects: tf.Tensor, name: str) -> tf.Tensor:
+    """[n * size] to [n, size]; without objects [0, 1]."""
+    size = tf.maximum(tf.size(values) // tf.maximum(num_objects, 1), 1)
+    check = tf.debugging.assert_equal(
+        size * num_objects,
+        tf.size(values),
+        message=f'image/object/attribute/{name} has not as many values for each of the objects',
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.reshape(values, [num_objects, size])
 
 
 def _fill_if_empty(values: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:

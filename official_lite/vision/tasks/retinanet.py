@@ -22,7 +22,7 @@ from official_lite.vision.evaluation import coco_evaluator
 from official_lite.vision.losses import retinanet_losses
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor
-from official_lite.vision.tasks import data_facts, detection_pictures
+from official_lite.vision.tasks import attribute_labels, data_facts, detection_pictures
 
 PICTURE_NAME = 'detections.png'
 
@@ -285,7 +285,7 @@ class RetinaNetTask(base_task.Task):
                 parser.match_threshold,
                 parser.unmatched_threshold,
                 self.task_config.model.detection_generator.box_coder_weights,
-                self._get_attributes(labels),
+                attribute_labels.get_attribute_labels(self._attribute_heads, labels),
             )
             labels = {**labels, **targets._asdict()}
         if 'is_valid' not in labels:
@@ -296,21 +296,6 @@ class RetinaNetTask(base_task.Task):
             'cls_weights': labels['cls_weights'] * is_valid,
             'box_weights': labels['box_weights'] * is_valid,
         }
-
-    def _get_attributes(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Attributes of the boxes that there are heads for."""
-        attributes = labels.get('attributes', {})
-        for head in self._attribute_heads:
-            if head.name not in attributes:
-                raise errors.UsageError(
-                    f'the data has no attribute {head.name!r}, which a head is to learn',
-                    where='task.model.head.attribute_heads',
-                    expected=f'attributes of the data: {sorted(attributes)}',
-                    received=repr(head.name),
-                    hint='TFRecords: list it in decoder.simple_decoder.attribute_names, and it is '
-                    f'read from image/object/attribute/{head.name}',
-                )
-        return {head.name: attributes[head.name] for head in self._attribute_heads}
 
     def _make_anchors(self, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Anchors of the images that `outputs` belong to."""
