@@ -32,7 +32,10 @@ RESNET_SPECS: dict[int, tuple[str, tuple[int, int, int, int]]] = {
 STAGE_FILTERS = (64, 128, 256, 512)
 FIRST_LEVEL = 2
 
-_BLOCKS = {'residual': nn_blocks.ResidualBlock, 'bottleneck': nn_blocks.BottleneckBlock}
+_BLOCKS: dict[str, Any] = {
+    'residual': nn_blocks.ResidualBlock,
+    'bottleneck': nn_blocks.BottleneckBlock,
+}
 
 
 @keras.saving.register_keras_serializable(package='official_lite')

@@ -67,7 +67,10 @@ SPINENET_SCALINGS: dict[str, Scaling] = {
     '190': Scaling(512, 1.3, 1.0, 4),
 }
 
-_BLOCKS = {'residual': nn_blocks.ResidualBlock, 'bottleneck': nn_blocks.BottleneckBlock}
+_BLOCKS: dict[str, Any] = {
+    'residual': nn_blocks.ResidualBlock,
+    'bottleneck': nn_blocks.BottleneckBlock,
+}
 _EXPANSION = {'residual': 1, 'bottleneck': 4}
 
 

@@ -143,8 +143,8 @@ class MultiQueryAttentionLayerV1(_MultiQueryAttention):
     def call(
         self,
         inputs: tuple[tf.Tensor, tf.Tensor],
-        optimize_einsum: bool = False,
         training: Optional[bool] = None,
+        optimize_einsum: bool = False,
     ) -> tf.Tensor:
         """Attends; `optimize_einsum` is there for callers of Model Garden's layer, whose result it
         does not change either: the products are always taken in the cheap order."""
@@ -245,7 +245,6 @@ class OptimizedMultiQueryAttentionLayerWithDownSampling(keras.layers.Layer):
         self.key_proj = self._conv('key_proj', key_dim)
         self.value_dw_conv, self.value_dw_norm = self._depthwise('value')
         self.value_proj = self._conv('value_proj', value_dim)
-        self.output_proj: Optional[keras.layers.Layer] = None  # needs the number of channels
 
     def _conv(self, name: str, filters: int) -> keras.layers.Conv2D:
         return keras.layers.Conv2D(filters, 1, use_bias=False, dtype=self.dtype_policy, name=name)
@@ -277,7 +276,12 @@ class OptimizedMultiQueryAttentionLayerWithDownSampling(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         shape = tuple(input_shape)
-        self.output_proj = self._conv('output_proj', shape[-1])
+        channels = shape[-1]
+        if channels is None:
+            raise ValueError(
+                f'Attention needs a known number of channels. Received: input_shape={shape}'
+            )
+        self.output_proj = self._conv('output_proj', channels)
         for layer in (
             self.query_downsampling_norm,
             self.query_proj,

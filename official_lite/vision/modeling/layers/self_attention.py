@@ -119,7 +119,9 @@ class MultiHeadSelfAttentionBlock(keras.layers.Layer):
             self.cpe_dw_conv = keras.layers.DepthwiseConv2D(
                 config['cpe_dw_kernel_size'], padding='same', dtype=dtype, name='cpe_dw_conv'
             )
-        self.multi_head_attention = self.multi_query_attention = None
+        # One of the two is a layer.
+        self.multi_head_attention: Any = None
+        self.multi_query_attention: Any = None
         if config['use_multi_query']:
             self.multi_query_attention = self._make_multi_query_attention()
         else:
@@ -181,9 +183,10 @@ class MultiHeadSelfAttentionBlock(keras.layers.Layer):
         return (shape, {}) if self._config['output_intermediate_endpoints'] else shape
 
     def _attend(self, x: tf.Tensor, training: Optional[bool]) -> tf.Tensor:
-        if self.multi_head_attention is not None:
-            return self.multi_head_attention(x, x, training=training)
-        return self.multi_query_attention(x if self._is_thinned else (x, x), training=training)
+        if self.multi_query_attention is not None:
+            inputs = x if self._is_thinned else (x, x)
+            return self.multi_query_attention(inputs, training=training)
+        return self.multi_head_attention(x, x, training=training)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> Any:
         if self.cpe_dw_conv is not None:
