@@ -474,8 +474,8 @@ class Trainer:
 
     def restore_model(self, path: str) -> None:
         """Sets the model and the step from any checkpoint, for evaluation: averages where these are kept."""
-        ema = getattr(self._config.trainer.optimizer_config, 'ema', None)
-        step = checkpoints.read_model(self._model_keys, path, use_averages=ema is not None)
+        has_averages = getattr(self._config.trainer.optimizer_config, 'has_averages', False)
+        step = checkpoints.read_model(self._model_keys, path, use_averages=has_averages)
         self._global_step.assign(step)
 
     def restore_weights(self, path: str) -> None:

@@ -417,6 +417,29 @@ def test_b30_moving_averages_are_evaluated_and_exported_without_bias(
     assert again['error'] == pytest.approx(logs['error'], rel=1e-6)
 
 
+def test_schedule_free_weights_are_evaluated_and_exported_at_their_average(
+    tmp_path: pathlib.Path,
+) -> None:
+    settings = {
+        'trainer__optimizer_config__optimizer': {'type': 'schedule_free_adamw'},
+        'trainer__train_steps': 2,
+        'trainer__checkpoint_interval': 2,
+        'trainer__best_checkpoint_export_subdir': 'best',
+        'trainer__best_checkpoint_eval_metric': 'error',
+    }
+    model, logs = run('train_and_eval', tmp_path, **settings)
+    key = 'head/stem/kernel'
+    average = checkpoints.CheckpointSource(str(tmp_path / 'ckpt-2')).read(
+        f'optimizer/default/{key}/average'
+    )
+    best = checkpoints.CheckpointSource(str(tmp_path / 'best' / 'best_ckpt-2'))
+    np.testing.assert_array_equal(best.read(key), average)
+    assert not np.array_equal(average, weights(model)[key])
+    evaluated, again = run('eval', tmp_path, **settings)
+    np.testing.assert_array_equal(weights(evaluated)[key], average)
+    assert again['error'] == pytest.approx(logs['error'], rel=1e-6)
+
+
 def test_d9_early_stopping_and_time_limit_from_the_config(tmp_path: pathlib.Path) -> None:
     run(
         'train_and_eval',

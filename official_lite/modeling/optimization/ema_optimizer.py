@@ -97,7 +97,7 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         with self._optimizer.strategy.scope():
             if int(self.iterations.numpy()) == 0:
                 self._for_each_pair(_copy)
-            self._for_each_pair(_exchange)
+            self._for_each_pair(exchange)
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -301,7 +301,8 @@ def _copy(weight: tf.Variable, average: tf.Variable) -> None:
     average.assign(weight)
 
 
-def _exchange(weight: tf.Variable, average: tf.Variable) -> None:
+def exchange(weight: tf.Variable, average: tf.Variable) -> None:
+    """Exchanges the values of two variables on one device."""
     value = tf.identity(weight)
     weight.assign(average)
     average.assign(value)

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
-from official_lite.modeling.optimization import name_patterns, optimizers, replicated_optimizer
+from official_lite.modeling.optimization import (
+    ema_optimizer,
+    name_patterns,
+    optimizers,
+    replicated_optimizer,
+)
 
 ReplicatedOptimizer = replicated_optimizer.ReplicatedOptimizer
 
@@ -116,24 +120,28 @@ class ScheduleFreeAdamW(ReplicatedOptimizer, keras.optimizers.ScheduleFreeAdamW)
         x += (z - x) / t
         y = (1 - beta_1) * z + beta_1 * x
 
-    The model has y, at which gradients are taken; `swap_weights` puts the average x in its place,
-    for evaluation and export, and y back.
+    The model has y, at which gradients are taken. The state is z (`momentum`), v (`velocity`) and x
+    (`average`); `swap_weights` puts x in the place of y for evaluation and export.
 
     The numbers are the paper's. Keras 3.15 under TensorFlow takes x out of y with the new z, takes
     weight decay off y and not off z, and evaluates y.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._trained_values: Optional[list[np.ndarray]] = None
+    def build(self, variables: Sequence[Any]) -> None:
+        if self.built:
+            return
+        variables = list(variables)
+        super().build(variables)
+        self._averages = self.add_optimizer_variables(variables, 'average')
 
     def _apply_rule(
         self, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor
     ) -> None:
         # Weights may have been loaded after `build`: all begins at what they are at the first step.
-        z = self._slot(self._momentums, variable)
         is_first = tf.equal(tf.convert_to_tensor(self._iterations), 0)
-        self.assign(z, tf.where(is_first, variable, z.value))
+        for slots in (self._momentums, self._averages):
+            slot = self._slot(slots, variable)
+            self.assign(slot, tf.where(is_first, variable, slot.value))
         super()._apply_rule(variable, gradient, learning_rate)
 
     def update_step(
@@ -141,43 +149,26 @@ class ScheduleFreeAdamW(ReplicatedOptimizer, keras.optimizers.ScheduleFreeAdamW)
     ) -> None:
         z = self._slot(self._momentums, variable)
         v = self._slot(self._velocities, variable)
+        x = self._slot(self._averages, variable)
         step = tf.convert_to_tensor(self._iterations) + 1
-        x = (variable - (1.0 - self.beta_1) * z.value) / self.beta_1
+        rate = tf.cast(learning_rate, variable.dtype)
         self.assign_add(v, (tf.square(gradient) - v.value) * (1.0 - self.beta_2))
         correction = optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
-        rate = tf.cast(learning_rate, variable.dtype)
         direction = gradient / (tf.sqrt(v.value / correction) + self.epsilon)
         self.assign_sub(z, rate * (direction + self.variable_weight_decay(variable) * variable))
-        x += (z.value - x) / tf.cast(step, variable.dtype)
-        variable.assign((1.0 - self.beta_1) * z.value + self.beta_1 * x)
+        self.assign_add(x, (z.value - x.value) / tf.cast(step, variable.dtype))
+        variable.assign((1.0 - self.beta_1) * z.value + self.beta_1 * x.value)
 
     def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Nothing: the decay is part of `update_step`."""
 
     def swap_weights(self) -> None:
-        """Exchanges y for x, or x for the y that was there, to the last bit.
-
-        Outside of replica context. Before the first update both are the weights.
-        """
-        values = self._trained_values
-        if values is not None:
-            self._trained_values = None
-            self._assign_all(values)
+        """Exchanges y and x, exactly, outside of replica context; nothing before the first step."""
+        if int(self._iterations.numpy()) == 0:
             return
-        self._trained_values = [_read(v) for v in self._trainable_variables]
-        if int(self._iterations.numpy()) > 0:
-            self._assign_all(
-                [
-                    (y - (1.0 - self.beta_1) * _read(z)) / self.beta_1
-                    for y, z in zip(self._trained_values, self._momentums, strict=True)
-                ]
-            )
-
-    def _assign_all(self, values: Sequence[np.ndarray]) -> None:
         with self.strategy.scope():
-            for variable, value in zip(self._trainable_variables, values, strict=True):
-                keys_lib.to_tf_variable(variable).assign(value)
-
-
-def _read(variable: Any) -> np.ndarray:
-    return keys_lib.to_tf_variable(variable).numpy()
+            for pair in zip(self._trainable_variables, self._averages, strict=True):
+                weight, average = map(keys_lib.to_tf_variable, pair)
+                self.strategy.extended.update(
+                    weight, ema_optimizer.exchange, args=(average,), group=False
+                )

@@ -275,3 +275,17 @@ def test_nadam_without_its_product_would_differ():
 def test_impossible_values_are_found_before_anything_is_built(name, fields, message):
     with pytest.raises(hyperparams.ConfigError, match=message):
         build(name, **fields)
+
+
+def test_schedule_free_and_a_moving_average_are_refused_together():
+    config = optimization.OptimizationConfig(
+        {'optimizer': {'type': 'schedule_free_adamw'}, 'ema': {'average_decay': 0.9}}
+    )
+    with pytest.raises(
+        hyperparams.ConfigError,
+        match='ema: expected null, because schedule_free_adamw keeps an average itself',
+    ):
+        config.validate()
+    config.ema = None
+    config.validate()
+    assert config.has_averages

@@ -3,7 +3,6 @@
 import math
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -66,7 +65,7 @@ def test_cosine():
         lr_schedule.StepCosineDecayWithOffset([0, 100], [1.0, 0.5], offset=50),
     ],
 )
-def test_before_its_offset_a_schedule_has_its_first_value(schedule):
+def test_b7_before_its_offset_a_schedule_has_its_first_value(schedule):
     check(schedule, {0: 1.0, 25: 1.0, 50: 1.0})
     assert float(schedule(100)) < 1.0
 
@@ -91,7 +90,7 @@ def test_power_with_offset_zero_has_no_rate_of_a_million_at_step_0():
     check(lr_schedule.PowerDecayWithOffset(0.5, -1.0), {0: 0.5, 1: 0.5, 2: 0.25})
 
 
-def test_step_cosine_is_finite_after_the_last_boundary():
+def test_b6_step_cosine_is_finite_after_the_last_boundary():
     schedule = lr_schedule.StepCosineDecayWithOffset([0, 100, 200], [1.0, 0.5, 0.1])
     quarter = (1 + math.cos(math.pi / 4)) / 2
     check(
@@ -163,44 +162,148 @@ def test_errors():
         lr_schedule.LinearWarmup(0.1, -1)
 
 
+# Model Garden's schedules.
+
+_STEPS = [
+    0,
+    1,
+    2,
+    12,
+    24,
+    25,
+    26,
+    29,
+    30,
+    31,
+    39,
+    40,
+    41,
+    45,
+    59,
+    60,
+    61,
+    63,
+    64,
+    65,
+    69,
+    70,
+    71,
+    72,
+]
+_STEPS += [73, 77, 79, 80, 81, 99, 100, 101, 139, 140, 141, 150, 211, 1000, 10**6]
+_POLYNOMIAL = {'initial_learning_rate': 0.3, 'decay_steps': 70, 'end_learning_rate': 0.1}
+_EXPONENTIAL = {'initial_learning_rate': 0.3, 'decay_steps': 20, 'decay_rate': 0.7}
+_POWER = {'initial_learning_rate': 0.3, 'power': -0.7}
+GARDEN = [
+    ('stepwise', {'boundaries': [30, 60], 'values': [1.0, 0.5, 0.1]}),
+    ('polynomial', {**_POLYNOMIAL, 'power': 2.0}),
+    ('polynomial', {**_POLYNOMIAL, 'cycle': True}),
+    ('exponential', _EXPONENTIAL),
+    ('exponential', {**_EXPONENTIAL, 'staircase': True}),
+    ('cosine', {'initial_learning_rate': 0.3, 'decay_steps': 70, 'alpha': 0.1}),
+    ('power', _POWER),
+    ('power_linear', {'initial_learning_rate': 0.3, 'total_decay_steps': 80}),
+    ('power_linear', {**_POWER, 'total_decay_steps': 80, 'linear_decay_fraction': 1.0}),
+    ('power_linear', {**_POWER, 'total_decay_steps': 80, 'linear_decay_fraction': 0.0}),
+    ('power_with_offset', {'initial_learning_rate': 0.3, 'offset': 7}),
+    ('power_with_offset', {**_POWER, 'offset': 40, 'pre_offset_learning_rate': 0.2}),
+    ('step_cosine_with_offset', {'boundaries': [0, 40, 100], 'values': [1.0, 0.4, 0.1]}),
+    ('constant', {'learning_rate': 0.3}),
+]
+
+
+def build_both(params):
+    """Our rate and Model Garden's, as functions of the step."""
+    from official.modeling import optimization as theirs
+
+    from official_lite.modeling import optimization as ours
+
+    results = []
+    for module in (ours, theirs):
+        config = module.OptimizationConfig({'optimizer': {'type': 'sgd'}, **params})
+        config.validate()
+        rate = module.OptimizerFactory(config).build_learning_rate()
+        results.append(rate if callable(rate) else lambda step, rate=rate: rate)
+    return results
+
+
+def check_equal(schedules, steps):
+    # Their NaN at a last boundary is no number to compare with.
+    for step in steps:
+        ours, theirs = (float(schedule(tf.constant(step, tf.int64))) for schedule in schedules)
+        assert ours == pytest.approx(theirs, rel=2e-6, abs=1e-8), step
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize(('name', 'fields'), GARDEN)
+def test_same_numbers_as_model_garden(name, fields):
+    steps = [s for s in _STEPS if s < 100] if name.startswith('step_') else _STEPS
+    check_equal(build_both({'learning_rate': {'type': name, name: fields}}), steps)
+
+
 @pytest.mark.garden
 @pytest.mark.parametrize(
-    ('name', 'kwargs'),
+    ('name', 'fields'),
+    [(n, f) for n, f in GARDEN if n not in ('constant', 'power', 'power_with_offset')],
+)
+def test_same_numbers_as_model_garden_from_the_offset_on(name, fields):
+    params = {'learning_rate': {'type': name, name: {**fields, 'offset': 33}}}
+    steps = [s for s in _STEPS if s < 100] if name.startswith('step_') else _STEPS
+    check_equal(build_both(params), [s + 33 for s in steps])
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize(('name', 'fields'), GARDEN)
+@pytest.mark.parametrize(
+    ('warmup', 'settings'),
     [
-        ('PiecewiseConstantDecayWithOffset', {'boundaries': [30, 60], 'values': [1.0, 0.5, 0.1]}),
-        (
-            'PolynomialDecayWithOffset',
-            {
-                'initial_learning_rate': 0.3,
-                'decay_steps': 70,
-                'power': 2.0,
-                'end_learning_rate': 0.1,
-            },
-        ),
-        (
-            'ExponentialDecayWithOffset',
-            {'initial_learning_rate': 0.3, 'decay_steps': 20, 'decay_rate': 0.7},
-        ),
-        ('CosineDecayWithOffset', {'initial_learning_rate': 0.3, 'decay_steps': 70, 'alpha': 0.1}),
-        ('DirectPowerDecay', {'initial_learning_rate': 0.3, 'power': -0.7}),
-        ('PowerAndLinearDecay', {'initial_learning_rate': 0.3, 'total_decay_steps': 80}),
-        ('PowerDecayWithOffset', {'initial_learning_rate': 0.3, 'offset': 7}),
-        ('StepCosineDecayWithOffset', {'boundaries': [0, 40, 100], 'values': [1.0, 0.4, 0.1]}),
+        ('linear', {'warmup_steps': 25}),
+        ('linear', {'warmup_steps': 1, 'warmup_learning_rate': 0.5}),
+        ('polynomial', {'warmup_steps': 25, 'power': 1.5}),
+        ('polynomial', {'warmup_steps': 60}),
     ],
 )
-@pytest.mark.parametrize('warmup', [None, 'LinearWarmup', 'PolynomialWarmUp'])
-def test_same_numbers_as_model_garden(name, kwargs, warmup):
-    from official.modeling.optimization import lr_schedule as theirs
+def test_same_warmup_as_model_garden(name, fields, warmup, settings):
+    params = {
+        'learning_rate': {'type': name, name: fields},
+        'warmup': {'type': warmup, warmup: settings},
+    }
+    check_equal(build_both(params), [s for s in _STEPS if s < 100])
 
-    schedules = [getattr(module, name)(**kwargs) for module in (lr_schedule, theirs)]
-    if warmup == 'LinearWarmup':
-        kwargs = {'warmup_steps': 25, 'warmup_learning_rate': 0.01}
-    if warmup == 'PolynomialWarmUp':
-        kwargs = {'warmup_steps': 25, 'power': 1.5}
-    if warmup:
-        modules = (lr_schedule, theirs)
-        schedules = [
-            getattr(m, warmup)(s, **kwargs) for m, s in zip(modules, schedules, strict=True)
-        ]
-    ours, expected = ([float(s(step)) for step in range(0, 100, 3)] for s in schedules)
-    np.testing.assert_allclose(ours, expected, rtol=2e-6, atol=1e-8)
+
+@pytest.mark.garden
+def test_b6_step_cosine_is_nan_there_and_the_last_value_here():
+    fields = {'boundaries': [0, 40, 100], 'values': [1.0, 0.4, 0.1]}
+    name = 'step_cosine_with_offset'
+    ours, theirs = build_both({'learning_rate': {'type': name, name: fields}})
+    for step in (100, 101, 10**6):
+        assert math.isnan(float(theirs(step)))
+        assert float(ours(step)) == pytest.approx(0.1)
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize(
+    ('name', 'fields', 'extrapolated'),
+    [
+        ('polynomial', {'end_learning_rate': 0.0, 'power': 2.0}, 2.25),
+        ('cosine', {}, 0.5),
+        ('exponential', {'decay_rate': 0.25}, 2.0),
+    ],
+)
+def test_b7_before_its_offset_a_schedule_is_extrapolated_there_and_constant_here(
+    name, fields, extrapolated
+):
+    fields = {'initial_learning_rate': 1.0, 'decay_steps': 100, 'offset': 50, **fields}
+    ours, theirs = build_both({'learning_rate': {'type': name, name: fields}})
+    assert float(theirs(0)) == pytest.approx(extrapolated)
+    for step in (0, 1, 25, 50):
+        assert float(ours(step)) == pytest.approx(1.0)
+
+
+@pytest.mark.garden
+def test_power_with_offset_zero_has_a_rate_of_a_million_there_at_step_0_and_not_here():
+    name = 'power_with_offset'
+    ours, theirs = build_both({'learning_rate': {'type': name, name: _POWER}})
+    assert float(theirs(0)) == 1e6
+    assert float(ours(0)) == pytest.approx(0.3)
+    check_equal((ours, theirs), _STEPS[1:])

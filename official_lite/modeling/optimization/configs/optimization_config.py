@@ -12,6 +12,9 @@ from official_lite.modeling.optimization.configs import optimizer_config as opt_
 
 __all__ = ['LrConfig', 'OptimizationConfig', 'OptimizerConfig', 'WarmupConfig']
 
+# Optimizers that keep an average of the weights, in slots called `average`.
+_AVERAGING = ('schedule_free_adamw',)
+
 
 @dataclasses.dataclass
 class OptimizerConfig(hyperparams.OneOfConfig):
@@ -181,3 +184,10 @@ class OptimizationConfig(hyperparams.Config):
     def _check(self, report: hyperparams.Report) -> None:
         if self.gradient_accumulation_steps < 1:
             report('gradient_accumulation_steps', expected='1 or more')
+        if self.ema is not None and self.optimizer.type in _AVERAGING:
+            report('ema', expected=f'null, because {self.optimizer.type} keeps an average itself')
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether evaluation and export get averages of the weights."""
+        return self.ema is not None or self.optimizer.type in _AVERAGING
