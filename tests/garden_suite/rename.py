@@ -9,7 +9,13 @@ import tokenize
 _NAMES = {'official': 'official_lite', 'tf_keras': 'keras'}
 # Classes that are missing here on purpose, by what a file calls them. Without a stand-in the whole
 # file could not be imported, and none of its other tests would run.
-_STAND_INS = {'trainer_lib._AsyncTrainer': 'object'}
+_STAND_INS = {
+    'trainer_lib._AsyncTrainer': 'object',
+    # A check for Keras' own optimizers, which cannot aggregate; ours can.
+    'tf_keras.optimizers.experimental.Optimizer': 'type(None)',
+    '(nn_layers.MultiHeadAttention)': '(object)',  # as a base class
+    'from official.vision.configs import backbones_3d as backbones_3d_cfg': 'backbones_3d_cfg = None',
+}
 # A string that is a dotted module path as a whole, as in `mock.patch('official.core.x.y')`.
 _MODULE_STRING = re.compile(r"""^([rR]?['"])official((?:\.\w+)+['"])$""")
 

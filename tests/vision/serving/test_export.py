@@ -132,3 +132,27 @@ def test_an_exported_checkpoint_is_one_of_ours(
     assert checkpoints.read_model(checkpoints.model_variables(again), path) == 10
     for a, b in zip(again.variables, model.variables):
         np.testing.assert_array_equal(a, b)
+
+
+def test_b30_a_run_with_moving_averages_is_exported_with_these(
+    trained: tuple[Any, Any, str], tmp_path: pathlib.Path
+):
+    params, model, _ = trained
+    variables = checkpoints.model_variables(model)
+    averages = {
+        f'optimizer/default/{key}/average': tf.Variable(tf.identity(v) * 0.5)
+        for key, v in variables.items()
+        if v.dtype.is_floating
+    }
+    saved = {**variables, **averages, checkpoints.STEP_KEY: tf.Variable(7, dtype=tf.int64)}
+    checkpoints.FlatCheckpoint(saved).write(str(tmp_path / 'run' / 'ckpt-7'))
+    checkpoints.write_state(str(tmp_path / 'run'), [str(tmp_path / 'run' / 'ckpt-7')])
+    loaded = export(
+        params, str(tmp_path / 'run'), tmp_path / 'out', export_checkpoint_subdir='checkpoint'
+    )
+    exported = checkpoints.CheckpointSource(str(tmp_path / 'out' / 'checkpoint' / 'ckpt-7'))
+    for key, variable in variables.items():
+        np.testing.assert_array_equal(exported.read(key), 0.5 * variable.numpy(), err_msg=key)
+    served = {float(tf.reduce_sum(v)) for v in loaded.signatures['serving_default'].variables}
+    assert {float(tf.reduce_sum(v)) for v in averages.values()} >= served
+    assert len(served) > 10
