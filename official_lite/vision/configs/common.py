@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, Optional
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
+from official_lite.vision.configs.augmentation import (
+    Augmentation,
+    AutoAugment,
+    MixupAndCutmix,
+    Mosaic,
+    RandAugment,
+    RandJpegQuality,
+    RandomErasing,
+    SSDRandomCrop,
+    SSDRandomCropParam,
+)
+from official_lite.vision.configs.checks import check_share
 from official_lite.vision.configs.data_sources import (
     CocoSource,
     DataSource,
     EmbeddedSource,
+    TfdsSource,
     TfrecordSource,
+    VocSource,
+    YoloSource,
 )
 
 __all__ = [
@@ -23,6 +37,7 @@ __all__ = [
     'DataSource',
     'EmbeddedSource',
     'MixupAndCutmix',
+    'Mosaic',
     'NormActivation',
     'PseudoLabelDataConfig',
     'RandAugment',
@@ -33,19 +48,14 @@ __all__ = [
     'TFLitePostProcessingConfig',
     'TfExampleDecoder',
     'TfExampleDecoderLabelMap',
+    'TfdsSource',
     'TfrecordSource',
+    'VocSource',
+    'YoloSource',
 ]
 
 Dtype = Literal['float32', 'float16', 'bfloat16']
 FileType = Literal['tfrecord', 'tfrecord_compressed']
-
-
-def _check_share(config: hyperparams.Config, report: hyperparams.Report, *names: str) -> None:
-    """Reports fields that are not within 0 and 1."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not 0 <= value <= 1:
-            report(name, expected='0 to 1')
 
 
 @dataclasses.dataclass
@@ -96,181 +106,6 @@ class DataDecoder(hyperparams.OneOfConfig):
 
 
 @dataclasses.dataclass
-class RandAugment(hyperparams.Config):
-    """RandAugment (arXiv:1909.13719).
-
-    Attributes:
-        num_layers: Operations applied to each image.
-        magnitude: Strength of the operations, 0 to 10.
-        cutout_const: Largest side of the grey square of Cutout, in px.
-        translate_const: Largest shift, in px.
-        magnitude_std: Standard deviation of the strength. 0 means none.
-        prob_to_apply: Chance of each operation. None means always.
-        exclude_ops: Names of operations that are left out.
-    """
-
-    num_layers: int = 2
-    magnitude: float = 10
-    cutout_const: float = 40
-    translate_const: float = 10
-    magnitude_std: float = 0.0
-    prob_to_apply: Optional[float] = None
-    exclude_ops: list[str] = dataclasses.field(default_factory=list)
-
-    def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'prob_to_apply')
-        if self.num_layers < 0:
-            report('num_layers', expected='0 or more')
-
-
-@dataclasses.dataclass
-class AutoAugment(hyperparams.Config):
-    """AutoAugment (arXiv:1805.09501).
-
-    Attributes:
-        augmentation_name: Name of the policy.
-        cutout_const: Largest side of the grey square of Cutout, in px.
-        translate_const: Largest shift, in px.
-    """
-
-    augmentation_name: str = 'v0'
-    cutout_const: float = 100
-    translate_const: float = 250
-
-
-@dataclasses.dataclass
-class RandomErasing(hyperparams.Config):
-    """Random erasing (arXiv:1708.04896).
-
-    Attributes:
-        probability: Chance that an image loses a rectangle.
-        min_area: Smallest rectangle, as a share of the image.
-        max_area: Largest rectangle, as a share of the image.
-        min_aspect: Smallest aspect ratio of a rectangle.
-        max_aspect: Largest aspect ratio. None means one over `min_aspect`.
-        min_count: Fewest rectangles.
-        max_count: Most rectangles.
-        trials: Tries to fit a rectangle in.
-    """
-
-    probability: float = 0.25
-    min_area: float = 0.02
-    max_area: float = 1 / 3
-    min_aspect: float = 0.3
-    max_aspect: Optional[float] = None
-    min_count: int = 1
-    max_count: int = 1
-    trials: int = 10
-
-    def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'probability', 'min_area', 'max_area')
-        if self.min_area > self.max_area:
-            report('min_area', expected=f'at most max_area ({self.max_area:g})')
-        if self.min_count > self.max_count:
-            report('min_count', expected=f'at most max_count ({self.max_count})')
-
-
-@dataclasses.dataclass
-class MixupAndCutmix(hyperparams.Config):
-    """Mixup (arXiv:1710.09412) and CutMix (arXiv:1905.04899).
-
-    Attributes:
-        mixup_alpha: Both parameters of the Beta distribution of Mixup's shares.
-        cutmix_alpha: Both parameters of the Beta distribution of CutMix's shares.
-        prob: Chance that a batch is mixed.
-        switch_prob: Chance that a mixed batch gets CutMix, not Mixup.
-        label_smoothing: Share of each label that is spread over all classes.
-    """
-
-    mixup_alpha: float = 0.8
-    cutmix_alpha: float = 1.0
-    prob: float = 1.0
-    switch_prob: float = 0.5
-    label_smoothing: float = 0.1
-
-    def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'prob', 'switch_prob', 'label_smoothing')
-
-
-@dataclasses.dataclass
-class SSDRandomCropParam(hyperparams.Config):
-    """One way of cropping in SSD's augmentation.
-
-    Attributes:
-        min_object_covered: Least share of some object that is inside the crop.
-        min_box_overlap: Objects with a smaller share inside the crop are dropped.
-        prob_to_apply: Chance that this crop is applied.
-    """
-
-    min_object_covered: float = 0.0
-    min_box_overlap: float = 0.5
-    prob_to_apply: float = 0.85
-
-    def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'min_object_covered', 'min_box_overlap', 'prob_to_apply')
-
-
-# The least shares of SSD's crops (arXiv:1512.02325, section 2.2).
-_SSD_MIN_OBJECT_COVERED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-
-
-@dataclasses.dataclass
-class SSDRandomCrop(hyperparams.Config):
-    """SSD's random crops (arXiv:1512.02325).
-
-    Attributes:
-        ssd_random_crop_params: Ways of cropping; one is drawn for each image.
-        aspect_ratio_range: Smallest and largest aspect ratio of a crop.
-        area_range: Smallest and largest area of a crop, as shares of the image.
-    """
-
-    ssd_random_crop_params: Sequence[SSDRandomCropParam] = dataclasses.field(
-        default_factory=lambda: tuple(
-            SSDRandomCropParam(min_object_covered=share) for share in _SSD_MIN_OBJECT_COVERED
-        )
-    )
-    aspect_ratio_range: tuple[float, float] = (0.5, 2.0)
-    area_range: tuple[float, float] = (0.1, 1.0)
-
-
-@dataclasses.dataclass
-class Augmentation(hyperparams.OneOfConfig):
-    """Which augmentation, and its settings.
-
-    Attributes:
-        type: Name of the branch that counts. None means none.
-        randaug: RandAugment.
-        autoaug: AutoAugment.
-        ssd_random_crop: SSD's random crops.
-    """
-
-    type: Optional[str] = None
-    randaug: RandAugment = dataclasses.field(default_factory=RandAugment)
-    autoaug: AutoAugment = dataclasses.field(default_factory=AutoAugment)
-    ssd_random_crop: SSDRandomCrop = dataclasses.field(default_factory=SSDRandomCrop)
-
-
-@dataclasses.dataclass
-class RandJpegQuality(hyperparams.Config):
-    """Random JPEG compression.
-
-    Attributes:
-        min_quality: Lowest quality, 0 to 100.
-        max_quality: Highest quality, 0 to 100.
-        prob_to_apply: Chance that an image is compressed.
-    """
-
-    min_quality: int = 20
-    max_quality: int = 100
-    prob_to_apply: float = 0.6
-
-    def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'prob_to_apply')
-        if not 0 <= self.min_quality <= self.max_quality <= 100:
-            report('min_quality', expected='0 to max_quality, and that at most 100')
-
-
-@dataclasses.dataclass
 class NormActivation(hyperparams.Config):
     """Normalisation and activation of all blocks.
 
@@ -287,7 +122,7 @@ class NormActivation(hyperparams.Config):
     norm_epsilon: float = 0.001
 
     def _check(self, report: hyperparams.Report) -> None:
-        _check_share(self, report, 'norm_momentum')
+        check_share(self, report, 'norm_momentum')
         if self.norm_epsilon <= 0:
             report('norm_epsilon', expected='more than 0')
 

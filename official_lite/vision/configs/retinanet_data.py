@@ -46,6 +46,9 @@ class Parser(hyperparams.Config):
         pad: Whether images are padded to the network's input size.
         keep_aspect_ratio: Whether images keep their aspect ratio when resized.
         aug_policy: Not used; older name of `aug_type`.
+        aug_rand_vflip: Ours. Whether half of the images are turned upside down in training.
+        random_erasing: Ours. Random erasing of training images. None means none.
+        mosaic: Ours. Mosaics of four training images. None means none.
     """
 
     num_channels: int = 3
@@ -61,6 +64,10 @@ class Parser(hyperparams.Config):
     pad: bool = True
     keep_aspect_ratio: bool = True
     aug_policy: Optional[str] = None
+    # Ours.
+    aug_rand_vflip: bool = False
+    random_erasing: Optional[common.RandomErasing] = None
+    mosaic: Optional[common.Mosaic] = None
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('num_channels', 'max_num_instances'):
@@ -117,3 +124,5 @@ class DataConfig(cfg.DataConfig):
                     expected='not set, because source.type is',
                     hint=f"choose one of them: {name}='' or source.type=null",
                 )
+        if self.parser.mosaic is not None and 0 < self.global_batch_size < 4:
+            report('global_batch_size', expected='4 or more, because parser.mosaic is set')

@@ -35,6 +35,10 @@ class Parser(abc.ABC):
         """The function to map records with; in training it takes a key as second argument."""
         return self._parse_train_data if is_training else self._parse_eval_data
 
+    def process_train_batch(self, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Changes a batch of training examples, in tf.data, after padding; by default not at all."""
+        return images, labels
+
     @property
     def padding_values(self) -> Mapping[str, float] | None:
         """Labels of varying length, by name, and what they are padded with in a batch."""

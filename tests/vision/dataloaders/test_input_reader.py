@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from official_lite import errors
 from official_lite.vision.dataloaders import (
+    detection_augmentation,
     input_reader,
     retinanet_input,
     table_source,
@@ -51,7 +52,7 @@ def make_reader(
     parser = retinanet_input.Parser(
         [32, 32],
         3,
-        aug_rand_hflip=True,
+        augmentation=detection_augmentation.Augmentation(hflip=True),
         aug_scale_min=0.5,
         aug_scale_max=2.0,
         max_num_instances=10,
