@@ -12,7 +12,13 @@ from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
-from official_lite.vision.ops import box_matcher, box_ops, iou_similarity, target_gather
+from official_lite.vision.ops import (
+    anchor_matching,
+    box_matcher,
+    box_ops,
+    iou_similarity,
+    target_gather,
+)
 
 Levels = dict[str, tf.Tensor]
 
@@ -331,10 +337,12 @@ def _label_flat(
     box_coder_weights: Optional[tuple[float, ...]],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
     """Labels of anchors [num_anchors, 4], with at least one (padding) box per image."""
-    similarity = tf.where(
-        box_ops.is_padding_box(boxes)[:, None, :], -1.0, iou_similarity.iou(anchors[None], boxes)
-    )  # [batch, num_anchors, boxes]
-    indices, indicators = make_matcher(match_threshold, unmatched_threshold)(similarity)
+    indices, indicators = anchor_matching.match_anchors(
+        anchors,
+        boxes,
+        thresholds=(unmatched_threshold, match_threshold),
+        indicators=(NEGATIVE, IGNORED, POSITIVE),
+    )
     is_positive = indicators == POSITIVE
     labels = tf.where(is_positive, tf.gather(classes, indices, batch_dims=1), NO_CLASS)
     matched = tf.where(is_positive[..., None], tf.gather(boxes, indices, batch_dims=1), 0.0)
