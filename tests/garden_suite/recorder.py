@@ -65,6 +65,21 @@ def _restart_layer_names() -> None:
         sys.modules['keras'].backend.clear_session()
 
 
+class _ListableShape(tuple):
+    """A shape as Keras 3 has it, with the method of TensorFlow's that Model Garden's tests call."""
+
+    def as_list(self) -> list[int | None]:
+        return list(self)
+
+
+@pytest.fixture(autouse=True)
+def _give_symbolic_shapes_as_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets `keras.Input(...).shape.as_list()` work as `tf_keras`' does."""
+    if 'keras' in sys.modules:
+        shape = property(lambda tensor: _ListableShape(tensor._shape))
+        monkeypatch.setattr(sys.modules['keras'].KerasTensor, 'shape', shape)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         _write(kind='collected', id=item.nodeid)
