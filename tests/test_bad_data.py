@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from official_lite.cli import train
-from official_lite.vision.dataloaders import coco_source, coco_writer, tfrecord_writer
+from official_lite.vision.dataloaders import coco_writer, sources, tfrecord_writer
 from tests import commands
 from tests.vision.dataloaders import data_makers
 
@@ -65,7 +65,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> Callable[
     """Runs `train.py` in this process, with the model folder `run`."""
 
     def run_command(*overrides: str, **flags: Any) -> Outcome:
-        coco_source.forget()
+        sources.forget()
         exit_code = train.main(['train.py', *make_flags(tmp_path, *overrides, **flags)])
         output = capsys.readouterr()
         return Outcome(exit_code, output.out, output.err)

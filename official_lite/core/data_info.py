@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from official_lite import errors
 
 __all__ = ['DataInfo', 'check_classes', 'check_has_boxes', 'check_not_empty']
+
+# Classes whose boxes are counted for the reader; further ones are summed up.
+_NUM_LISTED_CLASSES = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +60,27 @@ class DataInfo:
         """Number of classes with the background, as models count them."""
         return len(self.class_names) + 1
 
+    def describe(self, what: str = 'data') -> str:
+        """What was found, for people: a line of counts, the classes, and each finding.
+
+        Args:
+            what: What the data is for, such as 'training data'.
+        """
+        counts = f'{self.num_examples:,} images'
+        if self.num_empty_images:
+            counts += f' ({self.num_empty_images:,} without objects)'
+        counts += f', {self.num_boxes:,} boxes'
+        if self.num_crowds:
+            counts += f' ({self.num_crowds:,} crowds)'
+        counts += f', at most {self.max_boxes_per_image:,} in an image'
+        lines = [f'{what}: {self.origin}', counts, *_list_classes(self)]
+        if self.num_corrupt:
+            lines.append(
+                f'! {self.num_corrupt:,} images or records cannot be read and are left out'
+            )
+        lines += [f'! {finding}' for finding in self.findings]
+        return '\n  '.join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return {
@@ -70,6 +95,21 @@ class DataInfo:
             key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
         }
         return cls(**values)
+
+
+def _list_classes(info: DataInfo) -> list[str]:
+    """Lines of at most 100 characters: label, name and number of boxes of each class."""
+    entries = [
+        f'{label} {name} {count:,}'
+        for label, (name, count) in enumerate(zip(info.class_names, info.boxes_per_class), start=1)
+    ]
+    num_left_out = max(0, len(entries) - _NUM_LISTED_CLASSES)
+    if num_left_out:
+        entries = [*entries[:_NUM_LISTED_CLASSES], f'and {num_left_out} more']
+    text = f'{len(info.class_names)} classes (label, name, boxes): {"; ".join(entries)}'
+    return textwrap.wrap(
+        text, 98, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False
+    )
 
 
 def check_not_empty(info: DataInfo) -> None:

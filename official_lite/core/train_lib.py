@@ -152,6 +152,8 @@ def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = 
         return info
     task_cls.resolve(params, info)
     if is_training:
+        if hasattr(info, 'describe'):
+            print(info.describe('training data'), file=sys.stderr)
         num_examples = _count_examples(params, info)
         for length in epochs.resolve_lengths(params, num_examples):
             print(f'{length} on {num_examples} examples')

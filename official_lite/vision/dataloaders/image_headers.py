@@ -130,7 +130,8 @@ def scan_images(paths: Sequence[str]) -> ImageScan:
 
 def _read_all(paths: Sequence[str]) -> list[Header | str]:
     chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(_NUM_THREADS) as pool:
+        warnings.simplefilter('ignore')  # Pillow's, of damaged metadata
         return [header for chunk in pool.map(_read_chunk, chunks) for header in chunk]
 
 
@@ -224,13 +225,11 @@ def _find_png_orientation(file: BinaryIO) -> int:
 
 
 def _read_by_pillow(path: str | os.PathLike[str]) -> Header:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try:
-            with Image.open(path) as image:
-                return _describe(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise OSError(f'the image cannot be decoded ({error})') from error
+    try:
+        with Image.open(path) as image:
+            return _describe(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f'the image cannot be decoded ({error})') from error
 
 
 def _describe(image: Image.Image) -> Header:

@@ -342,6 +342,7 @@ def _make_info(
         origin=','.join(table.paths) if len(table.paths) <= 2 else f'{table.paths[0]},...',
         num_corrupt=len(table.problems) + len(table.file_problems),
         max_boxes_per_image=int(table.num_boxes[usable].max(initial=0)),
+        num_empty_images=int((table.num_boxes[usable] == 0).sum()),
         declares_classes=declares_classes or listed is not None,
     )
 

@@ -17,7 +17,12 @@ from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
 from official_lite.vision import visualization
 from official_lite.vision.configs import retinanet as exp_cfg
-from official_lite.vision.dataloaders import input_reader, input_reader_factory, sources
+from official_lite.vision.dataloaders import (
+    input_reader,
+    input_reader_factory,
+    notices,
+    sources,
+)
 from official_lite.vision.evaluation import coco_evaluator
 from official_lite.vision.losses import retinanet_losses
 from official_lite.vision.modeling import factory
@@ -154,8 +159,11 @@ class RetinaNetTask(base_task.Task):
         """
         if not training:
             data = self.task_config.validation_data
-            if data.source.type or data.input_path:  # and not a dataset given to the trainer
+            if (
+                data.source.type or data.input_path or data.tfds_name
+            ):  # and not a dataset given to the trainer
                 info = self.get_data_info(self.task_config, is_training=False)
+                notices.write(info.describe('validation data') + '\n')
                 data_facts.check_same_classes(self.task_config, info)
             if self.task_config.use_coco_metrics:
                 self._check_detections()
