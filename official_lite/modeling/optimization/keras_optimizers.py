@@ -20,6 +20,8 @@ ReplicatedOptimizer = replicated_optimizer.ReplicatedOptimizer
 class Nadam(ReplicatedOptimizer, keras.optimizers.Nadam):
     """Adam with Nesterov's momentum (https://cs229.stanford.edu/proj2015/054_report.pdf)."""
 
+    _u_product: keras.Variable
+
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return

@@ -29,7 +29,7 @@ def make(**kwargs):
     return ema_optimizer.ExponentialMovingAverage(optimizers.SGD(0.1), **kwargs), tf.Variable([5.0])
 
 
-def test_static_decay_starts_at_the_weight_and_not_at_zero():
+def test_b30_static_decay_starts_at_the_weight_and_not_at_zero():
     optimizer, variable = make(average_decay=0.9, dynamic_decay=False)
     expected, *values = train(optimizer, variable)
     for value in values:
@@ -65,7 +65,7 @@ def test_weights_loaded_after_build_do_not_matter():
     assert average_of(optimizer) == values[0]
 
 
-def test_swap_is_exact_and_does_not_spread_infinities():
+def test_b30_swap_is_exact_and_does_not_spread_infinities():
     optimizer, variable = make()
     train(optimizer, variable)
     (average,) = optimizer.slots()['average'].values()

@@ -167,6 +167,34 @@ def test_what_is_not_implemented_is_refused_with_what_there_is():
         build(optimizer='slide')
 
 
+def test_b4_one_string_is_a_list_of_one_pattern():
+    params = {
+        'optimizer': {
+            'type': 'adamw',
+            'adamw': {'weight_decay_rate': 0.5, 'include_in_weight_decay': '.*(kernel|weight):0$'},
+        },
+        'learning_rate': {'type': 'constant', 'constant': {'learning_rate': 0.1}},
+    }
+    config = optimization.OptimizationConfig(params)
+    assert config.optimizer.adamw.include_in_weight_decay == ['.*(kernel|weight):0$']
+    optimizer = optimization.OptimizerFactory(config).build_optimizer(0.1)
+    variables = {'head/kernel': tf.Variable([2.0]), 'head/bias': tf.Variable([2.0])}
+    optimizer.set_variable_keys(variables)
+    optimizer.apply_gradients([(tf.constant([0.0]), v) for v in variables.values()])
+    assert [float(v.numpy()[0]) for v in variables.values()] == pytest.approx([1.9, 2.0])
+
+
+def test_two_norms_are_refused_before_anything_is_built():
+    config = optimization.OptimizationConfig(
+        {'optimizer': {'type': 'sgd', 'sgd': {'clipnorm': 1.0, 'global_clipnorm': 1.0}}}
+    )
+    with pytest.raises(
+        hyperparams.ConfigError,
+        match=r'optimizer.sgd.clipnorm: expected null, because global_clipnorm is set',
+    ):
+        config.validate()
+
+
 def test_impossible_values_name_their_place():
     with pytest.raises(
         ValueError, match=r'^optimizer.sgd: expected at most one of clipnorm and global'

@@ -170,7 +170,7 @@ def decayed(include, exclude, keys=('head/kernel', 'head/bias', 'norm/gamma')):
     return [key for key in keys if rule.applies_to(key)]
 
 
-def test_include_is_an_allow_list():
+def test_b5_include_is_an_allow_list():
     assert decayed(['kernel'], None) == ['head/kernel']
 
 
@@ -183,7 +183,7 @@ def test_include_wins_over_exclude():
     assert decayed(['kernel'], ['head']) == ['head/kernel']
 
 
-def test_patterns_may_end_in_colon_0_and_may_be_one_string():
+def test_b4_patterns_may_end_in_colon_0_and_may_be_one_string():
     assert decayed(r'.*(kernel|weight):0$', None) == ['head/kernel']
     assert decayed(r'kernel$', None) == ['head/kernel']
 

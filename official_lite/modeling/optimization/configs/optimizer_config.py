@@ -81,6 +81,8 @@ class BaseOptimizerConfig(hyperparams.Config):
         for name in numbers.keys() & set(_CLIPS):
             if numbers[name] <= 0:
                 report(name, expected='more than 0, or null for no clipping')
+        if self.clipnorm is not None and self.global_clipnorm is not None:
+            report('clipnorm', expected='null, because global_clipnorm is set')
 
 
 @dataclasses.dataclass
