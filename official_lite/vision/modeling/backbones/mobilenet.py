@@ -40,7 +40,9 @@ class MobileNet(keras.Model):
 
     Output: a dict from levels to feature maps [batch, height / 2^level, width / 2^level, channels],
     rounded up, starting at level '2', and under the next level the last layer's features, which are
-    meant for classification and not part of `output_specs`.
+    meant for classification and not part of `output_specs`. Under an output stride, the deepest
+    features take the place of its level. `MobileNetMulti*Seg` without one have a level '6' at the
+    stride of '5'.
 
     Args:
         model_id: Name of the network, one of `MOBILENET_SPECS`.
