@@ -2,7 +2,8 @@
 
 Parts correspond by structure: functional models by the names of their weighted layers where all
 agree, otherwise by the order in which their graphs lead to them from the outputs; other layers by
-the names of their attributes, lists and dicts by position and key. Whatever does not correspond is an error, so that a comparison covers all variables.
+the names of their attributes, lists and dicts by position and key. Whatever does not correspond is
+an error, so that a comparison covers all variables.
 """
 
 from __future__ import annotations
