@@ -220,7 +220,9 @@ class NearestUpsampling(keras.layers.Layer):
         shape = tf.shape(inputs)
         channels = inputs.shape[-1]
         tall = [shape[0], shape[1], self.scale, shape[2], self.scale, channels]
-        pixels = tf.broadcast_to(inputs[:, :, None, :, None, :], tall)
+        # Not by indexing with None, which TFLite has not for so many dimensions.
+        spread = tf.reshape(inputs, [shape[0], shape[1], 1, shape[2], 1, channels])
+        pixels = tf.broadcast_to(spread, tall)
         outputs = tf.reshape(
             pixels, [shape[0], shape[1] * self.scale, shape[2] * self.scale, channels]
         )
