@@ -192,7 +192,9 @@ def _make_ratio_sets(boxes: np.ndarray, settings: AnchorSettings) -> Sequence[tu
     for margin in (0.5 / num_ratios, 0.05, 0.15):
         shares = np.linspace(margin, 1 - margin, num_ratios) if num_ratios > 1 else [0.5]
         quantiles = np.exp(np.quantile(ratios, shares))
-        sets.append(tuple(float(f'{value:.2g}') for value in quantiles))
+        rounded = tuple(float(f'{value:.2g}') for value in quantiles)
+        if len(set(rounded)) == num_ratios:
+            sets.append(rounded)
     return sets
 
 
