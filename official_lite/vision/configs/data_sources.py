@@ -15,6 +15,8 @@ __all__ = [
     'CocoSource',
     'DataSource',
     'EmbeddedSource',
+    'MixturePart',
+    'MixtureSource',
     'Orientation',
     'TfdsSource',
     'TfrecordSource',
@@ -153,6 +155,48 @@ class EmbeddedSource(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class MixturePart(hyperparams.Config):
+    """One source of a mixture.
+
+    Attributes:
+        name: What to call it in messages; the order of its examples depends on it too.
+        weight: Its share of the training stream, relative to the other parts' weights.
+        source: The source.
+    """
+
+    name: str = ''
+    weight: float = 1.0
+    source: DataSource = dataclasses.field(default_factory=lambda: DataSource())
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if not self.name:
+            report('name', expected='a name')
+        if not self.weight > 0:
+            report('weight', expected='more than 0')
+        if self.source.type in (None, 'mixture'):
+            report('source.type', expected='a kind of source other than mixture')
+
+
+@dataclasses.dataclass
+class MixtureSource(hyperparams.Config):
+    """Several sources with the same classes; training draws from each by its weight.
+
+    Evaluation reads every example of each once, whatever the weights.
+
+    Attributes:
+        parts: The sources.
+    """
+
+    parts: list[MixturePart] = dataclasses.field(default_factory=list)
+
+    def _check(self, report: hyperparams.Report) -> None:
+        names = [part.name for part in self.parts]
+        repeated = [name for i, name in enumerate(names) if name in names[:i]]
+        if repeated:
+            report('parts', expected='different names', received=f'{repeated[0]!r} twice')
+
+
+@dataclasses.dataclass
 class DataSource(hyperparams.OneOfConfig):
     """Which kind of source, and its settings.
 
@@ -165,6 +209,7 @@ class DataSource(hyperparams.OneOfConfig):
         voc: A Pascal VOC folder.
         yolo: Images with YOLO's text labels.
         tfds: A data set of TensorFlow Datasets.
+        mixture: Several of these, each with its share.
     """
 
     type: Optional[str] = None
@@ -174,6 +219,7 @@ class DataSource(hyperparams.OneOfConfig):
     voc: VocSource = dataclasses.field(default_factory=VocSource)
     yolo: YoloSource = dataclasses.field(default_factory=YoloSource)
     tfds: TfdsSource = dataclasses.field(default_factory=TfdsSource)
+    mixture: MixtureSource = dataclasses.field(default_factory=MixtureSource)
 
     def _check(self, report: hyperparams.Report) -> None:
         if self.type == 'tfrecord' and not self.tfrecord.input_path:
@@ -184,6 +230,8 @@ class DataSource(hyperparams.OneOfConfig):
             report('voc.root', expected='the path of a Pascal VOC folder')
         if self.type == 'yolo' and not self.yolo.root:
             report('yolo.root', expected='the path of a data.yaml or of a folder')
+        if self.type == 'mixture' and not self.mixture.parts:
+            report('mixture.parts', expected='one or more sources')
         if self.type == 'tfds':
             for name in ('name', 'split'):
                 if not getattr(self.tfds, name):

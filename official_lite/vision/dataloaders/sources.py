@@ -9,6 +9,7 @@ from typing import Any
 from official_lite import errors
 from official_lite.core.data_info import DataInfo, check_not_empty
 from official_lite.vision import registries
+from official_lite.vision.dataloaders import mixture_source
 from official_lite.vision.dataloaders import source as source_lib
 
 __all__ = [
@@ -49,37 +50,69 @@ def build_source(data_config: Any, *, where: str = 'data') -> source_lib.Source:
         UsageError: As `get_data_info`.
     """
     _refuse_unsupported(data_config, where)
-    kind = data_config.source.type
-    if kind is not None:
-        builder = registries.DATA_SOURCES.get_builder(kind)
-        config = data_config.source.get()
-        with _full_paths(config, f'{where}.source.{kind}'):
-            return builder(config, data_config)
+    if data_config.source.type is not None:
+        return _build_kind(data_config.source, data_config, where)
     if data_config.tfds_name:
-        with _full_paths(data_config, where):
-            return _build_named_tfds(data_config)
+        return _build_names(data_config, 'tfds_name', where)
     if not data_config.input_path:
         raise errors.UsageError(
             'no data',
             where=where,
-            expected='source.type (coco, voc, yolo, tfds, tfrecord or embedded), or input_path',
+            expected='source.type (coco, voc, yolo, tfds, tfrecord, embedded or mixture), '
+            'or input_path',
         )
+    return _build_names(data_config, 'input_path', where)
+
+
+def _build_kind(source_config: Any, data_config: Any, where: str) -> source_lib.Source:
+    """The source that a `DataSource` chooses."""
+    kind = source_config.type
+    builder = registries.DATA_SOURCES.get_builder(kind)
+    config = source_config.get()
+    with _full_paths(config, f'{where}.source.{kind}'):
+        return builder(config, data_config)
+
+
+def _build_names(data_config: Any, field: str, where: str) -> source_lib.Source:
+    """Builds Model Garden's `input_path` or `tfds_name`; a mapping of names is a mixture."""
+    build = _build_named_tfds if field == 'tfds_name' else _build_input_path
+    value = getattr(data_config, field)
+    if isinstance(value, (str, list, tuple)):
+        if data_config.weights:
+            raise errors.UsageError(
+                where=f'{where}.weights', expected=f'not set, because {field} is one data set'
+            )
+        with _full_paths(data_config, where):
+            return build(data_config, value)
     with _full_paths(data_config, where):
-        return build_tfrecord(data_config, data_config)
+        parts = {name: build(data_config, part) for name, part in value.as_dict().items()}
+        weights = data_config.weights
+        return mixture_source.build_mixture(parts, weights.as_dict() if weights else None)
 
 
-def _build_named_tfds(data_config: Any) -> source_lib.Source:
+@registries.register_data_source('mixture')
+def build_mixture(config: Any, data_config: Any) -> source_lib.Source:
+    """Builds `source.mixture`."""
+    parts = {
+        part.name: _build_kind(part.source, data_config, f'parts[{i}]')
+        for i, part in enumerate(config.parts)
+    }
+    weights = {part.name: part.weight for part in config.parts}
+    return mixture_source.build_mixture(parts, weights)
+
+
+def _build_input_path(data_config: Any, input_path: Any) -> source_lib.Source:
+    return _build_records(input_path, data_config.file_type, data_config)
+
+
+def _build_named_tfds(data_config: Any, name: str) -> source_lib.Source:
     """Builds Model Garden's `tfds_name`; images are decoded late anyway, whatever is skipped."""
     from official_lite.vision.dataloaders import tfds_source
 
-    if not isinstance(data_config.tfds_name, str):
-        raise errors.UsageError(
-            'mixtures of data sets are not there yet', where='tfds_name', expected='one name'
-        )
     renamed = {'name': 'tfds_name', 'split': 'tfds_split', 'data_dir': 'tfds_data_dir'}
     try:
         return tfds_source.build_tfds_source(
-            data_config.tfds_name,
+            name,
             data_config.tfds_split,
             data_dir=data_config.tfds_data_dir,
             download=True,
@@ -187,13 +220,17 @@ def forget() -> None:
 
 @registries.register_data_source('tfrecord')
 def build_tfrecord(config: Any, data_config: Any) -> source_lib.Source:
-    """Builds `source.tfrecord`, or Model Garden's `input_path`; both name the same two fields."""
+    """Builds `source.tfrecord`."""
+    return _build_records(config.input_path, config.file_type, data_config)
+
+
+def _build_records(input_path: Any, file_type: str, data_config: Any) -> source_lib.Source:
     from official_lite.vision.dataloaders import tfrecord_source
 
     decoder = data_config.decoder.get()
     return tfrecord_source.build_tfrecord_source(
-        config.input_path,
-        is_compressed=config.file_type == 'tfrecord_compressed',
+        input_path,
+        is_compressed=file_type == 'tfrecord_compressed',
         regenerate_source_id=decoder.regenerate_source_id,
         label_map=getattr(decoder, 'label_map', ''),
         attribute_names=getattr(decoder, 'attribute_names', ()),
@@ -206,17 +243,15 @@ def _refuse_unsupported(config: Any, where: str) -> None:
     """Raises UsageError for fields of Model Garden that are not there yet."""
     refused = {
         'tfds_as_supervised': (config.tfds_as_supervised, 'boxes are in no (input, label) pair'),
-        'weights': (config.weights, 'give one input_path'),
-        'enable_tf_data_service': (config.enable_tf_data_service, 'leave it out'),
     }
     for name, (value, hint) in refused.items():
         if value:
             raise errors.UsageError('not there yet', where=f'{where}.{name}', hint=hint)
-    if config.input_path and not isinstance(config.input_path, (str, list, tuple)):
+    if config.weights and config.source.type is not None:
         raise errors.UsageError(
-            'mixtures of data sets are not there yet',
-            where=f'{where}.input_path',
-            expected='a path, a pattern, or a list of them',
+            where=f'{where}.weights',
+            expected=f'not set, because source.type is {config.source.type}',
+            hint='the weights of source.mixture stand in its parts',
         )
     if getattr(config.decoder.get(), 'attribute_names', None) and config.source.type not in (
         None,
