@@ -126,7 +126,7 @@ def test_patterns_lists_and_commas(table: table_source.TableSource, tmp_path: pa
     assert expand(str(with_comma)) == [str(with_comma)]
 
 
-def test_records_without_optional_features(table: table_source.TableSource, tmp_path: pathlib.Path):
+def test_b25_records_without_optional_features(table: table_source.TableSource, tmp_path: pathlib.Path):
     """Areas come from the image's own size where the record has none (a defect upstream)."""
     features = {
         'image/encoded': tf.train.Feature(

@@ -71,7 +71,7 @@ def test_random_cases_are_no_easy_ones():
 
 
 @pytest.mark.parametrize('seed', range(3))
-def test_category_metrics_equal_pycocotools_of_that_category(seed, tmp_path):
+def test_b23_category_metrics_equal_pycocotools_of_that_category(seed, tmp_path):
     case = coco_cases.make_case(seed)
     path = case.save_annotations(tmp_path)
     metrics = _run(_evaluator(per_category_metrics=True), case.batches)
