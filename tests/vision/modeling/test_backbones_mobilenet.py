@@ -298,8 +298,11 @@ def _compare(theirs: Any, ours: Any, images: np.ndarray) -> float:
 
 # Model Garden's attention with fewer keys reshapes queries as if maps were square.
 _SQUARE = ('MobileNetV4HybridMedium', 'MobileNetV4HybridLarge')
-_OPTIONS: list[dict[str, Any]] = [
-    *({'model_id': name} for name in NETWORKS if name != 'MobileNetV2'),
+_LARGE = ('MobileNetV4ConvLarge', 'MobileNetV4HybridLarge')
+_OPTIONS: list[Any] = [
+    *({'model_id': name} for name in NETWORKS if name not in ('MobileNetV2', *_LARGE)),
+    *({'model_id': name, 'filter_size_scale': 0.25} for name in _LARGE),
+    *(pytest.param({'model_id': name}, marks=pytest.mark.slow) for name in _LARGE),
     {'model_id': 'MobileNetV2', 'filter_size_scale': 0.35},
     {'model_id': 'MobileNetV2', 'output_stride': 8, 'output_intermediate_endpoints': True},
     {'model_id': 'MobileNetV1', 'output_stride': 16, 'filter_size_scale': 0.5},
