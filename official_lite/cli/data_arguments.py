@@ -120,7 +120,8 @@ def _set_source(data: ChosenData, text: str) -> None:
             hint=f'did you mean {near[0]}:{rest}?' if near else 'as in coco:DIR/train.json',
         )
     branch = getattr(data.data_config.source, kind)
-    fields = {'type': kind, kind: _name_values(branch, rest, text)}
+    # Nothing of the experiment's own source is carried over.
+    fields = {'type': kind, kind: {**type(branch)().to_dict(), **_name_values(branch, rest, text)}}
     overrides = {'source': fields, 'input_path': '', 'tfds_name': ''}
     data.config.override({'task': {_last(data.where): overrides}}, source='--source')
 

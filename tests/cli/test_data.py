@@ -112,6 +112,13 @@ def test_a_source_stands_in_place_of_the_experiments_data() -> None:
     assert data.where == 'task.train_data'
 
 
+def test_nothing_of_the_experiments_source_is_carried_over() -> None:
+    old = '--params_override=task.train_data.source={type: coco, coco: {image_dir: old}}'
+    data = parse('--config_file=retinanet/own_data.yaml', old, '--source=coco:a.json')
+    assert data.data_config.source.coco.annotation_file == 'a.json'
+    assert data.data_config.source.coco.image_dir == ''
+
+
 def test_commas_of_patterns_are_their_own() -> None:
     data = parse('--source=tfrecord:gs://a/b-*,c-*', '--split=validation')
     assert data.data_config.source.tfrecord.input_path == 'gs://a/b-*,c-*'

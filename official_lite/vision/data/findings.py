@@ -23,6 +23,8 @@ _HUGE_SHARE = 0.95
 _OUTSIDE_SHARE = 1e-3
 _EXTREME_RATIO = 10.0
 _MANY_BOXES = 100
+# Two boxes that overlap by more are taken for the same object, marked twice.
+_SAME_IOU = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,7 @@ class _Finder:
             *self._report_boxes(
                 'duplicate',
                 self._find_duplicates(),
-                'repeat a box of the same class in the same image',
+                f'repeat a box of their class in their image (IoU {_SAME_IOU:g} or more)',
                 'remove the copies: each is an object of its own to training and evaluation',
             ),
         ]
@@ -161,11 +163,15 @@ class _Finder:
         return f'{self._describe(image)}: {name} at {corners} px'
 
     def _find_duplicates(self) -> np.ndarray:
-        """bool [boxes]: those that repeat an earlier one."""
-        rows = np.column_stack([self._images, self._table.labels, self._table.boxes])
-        _, firsts = np.unique(rows, axis=0, return_index=True)
-        is_copy = np.ones(len(rows), bool)
-        is_copy[firsts] = False
+        """bool [boxes]: those that nearly cover an earlier one of their class in their image."""
+        table = self._table
+        is_copy = np.zeros(len(table.labels), bool)
+        for start, stop in zip(table.splits, table.splits[1:]):
+            if stop - start > 1:
+                boxes, labels = table.boxes[start:stop], table.labels[start:stop]
+                is_same = _compute_iou(boxes) >= _SAME_IOU
+                is_same &= labels[:, None] == labels
+                is_copy[start:stop] = np.tril(is_same, -1).any(axis=1)
         return is_copy
 
     def find_in_images(self) -> list[Finding]:
@@ -226,6 +232,16 @@ class _Finder:
                 'they are different classes to the model; merge them if they mean the same',
             ),
         ]
+
+
+def _compute_iou(boxes: np.ndarray) -> np.ndarray:
+    """IoU of each box, float [n, 4], with each other, [n, n]."""
+    boxes = boxes.astype(np.float64)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
+    return common / np.maximum(areas[:, None] + areas - common, 1e-12)
 
 
 def _normalise(info: DataInfo) -> list[str]:

@@ -59,7 +59,9 @@ def _make_class_table(inspection: Inspection) -> rich_table.Table:
         boxes = sum(row.num_boxes for row in rest)
         table.add_row('', '', f'and {len(rest)} more', str(boxes), '', '', '', '')
     height, width = inspection.input_size
-    table.caption = f'size: square root of the area, when the image fills an input of {height}x{width}'
+    table.caption = (
+        f'size: square root of the area, when the image fills an input of {height}x{width}'
+    )
     table.caption_justify = 'left'
     return table
 
