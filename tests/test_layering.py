@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             'common.distribute_utils',
             'core.data_errors',
             'core.data_errors',
+            'core.graph_code',
             'core.randomness',
             'core.tf_example_builder',
             'core.tf_example_feature_key',

@@ -18,7 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import actions, base_task, checkpoints, input_pipelines, replicas
+from official_lite.core import (
+    actions,
+    base_task,
+    checkpoints,
+    graph_code,
+    input_pipelines,
+    replicas,
+)
 from official_lite.modeling import freezing
 
 Logs = dict[str, Any]
@@ -153,19 +160,24 @@ class Trainer:
 
     def _build_functions(self) -> None:
         trainer = self._config.trainer
+        autograph = graph_code.has_foreign_code(self, self._task)
         self._task_train_step: Callable[..., Logs] = self._task.train_step
         if self._config.runtime.enable_xla:
-            self._task_train_step = tf.function(self._task.train_step, jit_compile=True)
+            self._task_train_step = tf.function(
+                self._task.train_step, autograph=autograph, jit_compile=True
+            )
         self._loop: Callable[..., None] = self._python_loop
         if trainer.train_tf_function and trainer.train_tf_while_loop:
-            self._loop = tf.function(self._graph_loop)
+            self._loop = tf.function(self._graph_loop, autograph=autograph)
         elif trainer.train_tf_function:
-            self._one_step = tf.function(self.train_step)
+            self._one_step = tf.function(self.train_step, autograph=autograph)
         else:
             self._one_step = self.train_step
         evaluate = self._eval_step_on_host_logs
-        self._eval_function = tf.function(evaluate) if trainer.eval_tf_function else evaluate
-        self._eval_loop = tf.function(self._graph_eval_loop)
+        self._eval_function = evaluate
+        if trainer.eval_tf_function:
+            self._eval_function = tf.function(evaluate, autograph=autograph)
+        self._eval_loop = tf.function(self._graph_eval_loop, autograph=autograph)
         padder = self._config.runtime.tpu_enable_xla_dynamic_padder
         xla_options = {} if padder is None else {'enable_xla_dynamic_padder': padder}
         self._run_options = tf.distribute.RunOptions(
@@ -316,10 +328,12 @@ class Trainer:
             ) from error
 
     def _graph_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
-        for _ in tf.range(num_steps):
+        def do_step() -> None:
             # Without it, tags of summaries would begin with `while/`.
             with tf.name_scope(''):
                 self.train_step(iterator)
+
+        _repeat(do_step, num_steps)
 
     def _python_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
         for _ in range(int(num_steps)):
@@ -431,8 +445,7 @@ class Trainer:
         return replicas.local_results(self._strategy, self.eval_step(iterator))
 
     def _graph_eval_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
-        for _ in tf.range(num_steps):
-            self.eval_step(iterator)
+        _repeat(lambda: self.eval_step(iterator), num_steps)
 
     def _make_validation_dataset(self) -> Any:
         if self._datasets['validation'] is not None:
@@ -518,6 +531,17 @@ class _Pace:
         if not self._is_first:
             self._secs_per_step = max((time.monotonic() - begin) / num_steps, 1e-6)
         self._is_first = False
+
+
+def _repeat(function: Callable[[], object], num_times: tf.Tensor) -> None:
+    """Calls a function `num_times` times, an int32 scalar, in the graph."""
+
+    def body(i: tf.Tensor) -> tuple[tf.Tensor]:
+        function()
+        return (i + 1,)
+
+    # One after the other: a step reads what the one before it wrote.
+    tf.while_loop(lambda i: i < num_times, body, (tf.constant(0),), parallel_iterations=1)
 
 
 def _make_counter(name: str) -> tf.Variable:

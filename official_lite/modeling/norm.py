@@ -140,6 +140,8 @@ class BatchNormalization(keras.layers.Layer):
         num_replicas = 1 if context is None else context.num_replicas_in_sync
         if self.synchronized and num_replicas > 1:
             return self._normalize_synchronized(inputs, context)
+        if num_replicas == 1 and self._unbiased_moving_variance:
+            return self._normalize_and_update(inputs)
         outputs, mean, variance = self._fused(inputs)
         if not self._unbiased_moving_variance:
             variance = _remove_bessel_correction(variance, inputs)
@@ -160,22 +162,40 @@ class BatchNormalization(keras.layers.Layer):
         is_clamped = self._unbiased_moving_variance
         return max(self.epsilon, MIN_FUSED_EPSILON) if is_clamped else self.epsilon
 
+    def _normalize_and_update(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Normalises with the batch's moments; the kernel itself moves the statistics."""
+        statistics = (self.moving_mean, self.moving_variance)
+        old = [tf.convert_to_tensor(variable) for variable in statistics]
+        outputs, *new = self._fused(inputs, *old, is_training=True)
+        for variable, value in zip(statistics, new, strict=True):
+            variable.assign(tf.stop_gradient(value))
+        return outputs
+
     def _fused(
         self,
         inputs: tf.Tensor,
         mean: Optional[tf.Tensor] = None,
         variance: Optional[tf.Tensor] = None,
+        *,
+        is_training: Optional[bool] = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Runs the kernel, with the batch's own moments if none are given.
+        """Runs the kernel, with the batch's own moments in training.
+
+        Args:
+            inputs: Of any rank, channels last.
+            mean: Moving mean, float32 [channels]. None: the kernel returns the batch's.
+            variance: Moving variance, likewise.
+            is_training: None means if no mean is given.
 
         Returns:
-            Normalised inputs, mean, and variance with Bessel's correction (both float32
-            [channels]).
+            Normalised inputs; mean and variance with Bessel's correction (both float32 [channels])
+            of the batch, or in training the new moving ones if moving ones were given.
         """
         gamma, beta = self._affine()
-        is_training = mean is None
+        if is_training is None:
+            is_training = mean is None
+        moves = is_training and mean is not None
         empty = tf.zeros([0], tf.float32)
-        shape = tf.shape(inputs)
         inputs_4d = (
             inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
         )
@@ -183,16 +203,16 @@ class BatchNormalization(keras.layers.Layer):
             x=inputs_4d,
             scale=gamma,
             offset=beta,
-            mean=empty if is_training else mean,
-            variance=empty if is_training else variance,
+            mean=empty if mean is None else mean,
+            variance=empty if variance is None else variance,
             epsilon=self._kernel_epsilon(),
-            exponential_avg_factor=1.0,
+            exponential_avg_factor=1.0 - self.momentum if moves else 1.0,
             data_format='NHWC',
             is_training=is_training,
         )
         outputs = result.y
         if len(inputs.shape) != 4:
-            outputs = tf.ensure_shape(tf.reshape(outputs, shape), inputs.shape)
+            outputs = tf.ensure_shape(tf.reshape(outputs, tf.shape(inputs)), inputs.shape)
         return outputs, result.batch_mean, result.batch_variance
 
     def _normalize_with_moving_statistics(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from official_lite.modeling import variable_keys
 from official_lite.modeling.optimization import replicated_optimizer
 
 ReplicatedOptimizer = replicated_optimizer.ReplicatedOptimizer
@@ -24,8 +26,27 @@ AdamW = replicated_optimizer.replicated(keras.optimizers.AdamW)
 class SGD(ReplicatedOptimizer, keras.optimizers.SGD):
     """Gradient descent with momentum.
 
-    v = momentum * v - lr * g; w += v, or with Nesterov's form w += momentum * v - lr * g.
+    v = momentum * v - lr * g; w += v, or with Nesterov's form w += momentum * v - lr * g. One kernel
+    reads and writes each value once.
     """
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
+    ) -> None:
+        handle = variable_keys.to_tf_variable(variable).handle
+        rate = tf.cast(learning_rate, variable.dtype)
+        gradient = tf.cast(gradient, variable.dtype)
+        if not self.momentum:
+            tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
+            return
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=handle,
+            accum=variable_keys.to_tf_variable(self._slot(self.momentums, variable)).handle,
+            lr=rate,
+            grad=gradient,
+            momentum=tf.constant(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
 
 class Adam(ReplicatedOptimizer, keras.optimizers.Adam):
@@ -39,17 +60,47 @@ class Adam(ReplicatedOptimizer, keras.optimizers.Adam):
     ) -> None:
         m = self._slot(self._momentums, variable)
         v = self._slot(self._velocities, variable)
-        self.assign_add(m, (gradient - m.value) * (1 - self.beta_1))
-        self.assign_add(v, (tf.square(gradient) - v.value) * (1 - self.beta_2))
-        if self.amsgrad:
-            largest = self._slot(self._velocity_hats, variable)
-            self.assign(largest, tf.maximum(largest.value, v.value))
-            v = largest
         step = tf.convert_to_tensor(self._iterations) + 1
-        correction_1 = zero_start_correction(self.beta_1, step, variable.dtype)
-        correction_2 = zero_start_correction(self.beta_2, step, variable.dtype)
+        # Of the betas that the kernel computes with, whose distance from 1 has few digits.
+        beta_1, beta_2 = (
+            float(np.asarray(beta, variable.dtype.as_numpy_dtype))
+            for beta in (self.beta_1, self.beta_2)
+        )
+        correction_1 = zero_start_correction(beta_1, step, variable.dtype)
+        correction_2 = zero_start_correction(beta_2, step, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype) * tf.sqrt(correction_2) / correction_1
-        variable.assign_sub(rate * m.value / (tf.sqrt(v.value) + self.epsilon))
+        if not self.amsgrad:
+            self._apply_fused(variable, m, v, gradient, rate)
+            return
+        self.assign_add(m, (gradient - m.value) * (1 - beta_1))
+        self.assign_add(v, (tf.square(gradient) - v.value) * (1 - beta_2))
+        largest = self._slot(self._velocity_hats, variable)
+        self.assign(largest, tf.maximum(largest.value, v.value))
+        variable.assign_sub(rate * m.value / (tf.sqrt(largest.value) + self.epsilon))
+
+    def _apply_fused(
+        self,
+        variable: tf.Variable,
+        m: keras.Variable,
+        v: keras.Variable,
+        gradient: tf.Tensor,
+        rate: tf.Tensor,
+    ) -> None:
+        """One kernel for the whole update, told that the rate is corrected already."""
+        zero = tf.zeros([], variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            **{
+                name: variable_keys.to_tf_variable(value).handle
+                for name, value in (('var', variable), ('m', m), ('v', v))
+            },
+            beta1_power=zero,
+            beta2_power=zero,
+            lr=rate,
+            beta1=tf.constant(self.beta_1, variable.dtype),
+            beta2=tf.constant(self.beta_2, variable.dtype),
+            epsilon=tf.constant(self.epsilon, variable.dtype),
+            grad=gradient,
+        )
 
 
 class RMSprop(ReplicatedOptimizer, keras.optimizers.RMSprop):

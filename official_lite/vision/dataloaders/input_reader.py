@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import data_errors, randomness
+from official_lite.core import data_errors, graph_code, randomness
 from official_lite.vision.dataloaders import parser as parser_lib
 from official_lite.vision.dataloaders import source as source_lib
 
@@ -102,6 +102,13 @@ class InputReader:
             Dataset of (images, labels), each batch of the size of one replica, always full. In
             evaluation labels has 'is_valid', bool [batch]: False marks padding.
         """
+        return graph_code.call_plainly(
+            lambda: self._read(input_context, first_batch), self._source, self._parser
+        )
+
+    def _read(
+        self, input_context: tf.distribute.InputContext | None, first_batch: int
+    ) -> tf.data.Dataset:
         batch_size = self._get_replica_batch_size(input_context)
         dataset = self._source.make_examples(self._make_order(input_context, first_batch))
         dataset = dataset.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)

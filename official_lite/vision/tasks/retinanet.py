@@ -15,6 +15,7 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
+from official_lite.modeling import regularizers
 from official_lite.vision import visualization
 from official_lite.vision.configs import retinanet as exp_cfg
 from official_lite.vision.dataloaders import (
@@ -63,7 +64,7 @@ class RetinaNetTask(base_task.Task):
             input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
             # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
-            l2_regularizer=keras.regularizers.L2(decay / 2) if decay else None,
+            l2_regularizer=regularizers.L2(decay / 2) if decay else None,
         )
         if config.freeze_backbone:
             model.backbone.trainable = False

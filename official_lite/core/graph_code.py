@@ -1,0 +1,38 @@
+"""Which code AutoGraph converts: that of users, who may write `if tensor:`; ours needs none of it.
+
+Conversion reads and rewrites the source of every function on the way to the loss, which takes
+seconds at the start of each run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+Result = TypeVar('Result')
+
+# Packages that are written for plain tracing, and what every class inherits.
+_PLAIN = frozenset(
+    {'official_lite', 'tensorflow', 'keras', 'builtins', 'abc', 'typing', 'collections'}
+)
+
+
+def has_foreign_code(*objects: Any) -> bool:
+    """Whether the class of one of the objects, or one it inherits from, is not of this package."""
+    modules = {cls.__module__ for o in objects for cls in type(o).__mro__}
+    return any(module.partition('.')[0] not in _PLAIN for module in modules)
+
+
+def call_plainly(function: Callable[[], Result], *participants: Any) -> Result:
+    """Calls a function that traces others (datasets do) without AutoGraph.
+
+    Args:
+        function: What to call.
+        *participants: Objects whose methods it traces. If one has foreign code, AutoGraph converts
+            as TensorFlow's default is.
+    """
+    if has_foreign_code(*participants):
+        return function()
+    return tf.autograph.experimental.do_not_convert(function)()
