@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -21,7 +22,10 @@ class DetectionModule(export_base.ExportModule):
     `export_config.output_normalized_coordinates`), `detection_scores` float32 and
     `detection_classes` int32 [batch, detections], `num_detections` int32 [batch] and `image_info`
     float32 [batch, 4, 2]: boxes / image_info[:, 2] are in pixels of the original image. Without
-    NMS (`detection_generator.apply_nms` off) it returns `decoded_boxes` and `decoded_box_scores`.
+    NMS (`detection_generator.apply_nms` off) it returns `decoded_boxes` and `decoded_box_scores`,
+    without `decode_boxes` either `raw_boxes` and `raw_scores`. Attributes are
+    `detection_attributes_NAME`. With `nms_version='tflite'` there is no `image_info`, and results
+    are those of TFLite's operation.
     """
 
     def _build_model(self, params: Any) -> keras.Model:
@@ -53,7 +57,8 @@ class DetectionModule(export_base.ExportModule):
             output_intermediate_features=config.output_intermediate_features,
             training=False,
         )
-        names = [name for name in _OUTPUT_NAMES if name in outputs]
+        outputs.update(_flatten_attributes(outputs))
+        names = [name for name in outputs if name.startswith(_OUTPUT_NAMES)]
         if config.output_intermediate_features:
             names += [name for name in outputs if name.startswith(('backbone_', 'decoder_'))]
         result = {name: outputs[name] for name in names}
@@ -64,6 +69,8 @@ class DetectionModule(export_base.ExportModule):
             result['num_detections'] = tf.cast(result['num_detections'], tf.float32)
         if config.cast_detection_classes_to_float and 'detection_classes' in result:
             result['detection_classes'] = tf.cast(result['detection_classes'], tf.float32)
+        if self.params.task.model.detection_generator.nms_version == 'tflite':
+            return result
         return {**result, 'image_info': image_info}
 
 
@@ -71,10 +78,23 @@ _OUTPUT_NAMES = (
     'detection_boxes',
     'detection_scores',
     'detection_classes',
+    'detection_attributes_',
     'num_detections',
     'decoded_boxes',
     'decoded_box_scores',
+    'decoded_box_attributes_',
+    'raw_boxes',
+    'raw_scores',
 )
+
+
+def _flatten_attributes(outputs: Mapping[str, Any]) -> export_base.Outputs:
+    """Attributes by one name each, because a signature has no nested outputs."""
+    return {
+        f'{kind}_{name}': values
+        for kind in ('detection_attributes', 'decoded_box_attributes')
+        for name, values in (outputs.get(kind) or {}).items()
+    }
 
 
 def normalize_boxes(boxes: tf.Tensor, image_info: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from official_lite import errors
 from official_lite.core import export_base
 from official_lite.vision.dataloaders import source
 
-INPUT_TYPES = ('image_tensor', 'image_bytes', 'tf_example')
+INPUT_TYPES = ('image_tensor', 'image_bytes', 'tf_example', 'tflite')
 
 _ALIASES = {'serve_examples': 'tf_example'}
 _IMAGE_FEATURE = 'image/encoded'
@@ -48,7 +48,9 @@ class ExportModule(export_base.ExportModule):
             input_image_size: Height and width that images are resized into, pixels.
             input_type: 'image_tensor': uint8 [batch, height, width, 3]; 'image_bytes': string
                 [batch], encoded images of any sizes; 'tf_example': string [batch], serialized
-                tf.train.Examples with `image/encoded`.
+                tf.train.Examples with `image/encoded`; 'tflite': float32 [batch, height, width, 3],
+                images of the network's size, resized, padded and normalised, for conversion to
+                TFLite.
             num_channels: Must be 3.
             model: A model to export; None builds the one of `params`.
             input_name: Name of the input of the signature; None means 'inputs'.
@@ -92,6 +94,12 @@ class ExportModule(export_base.ExportModule):
         """As `serve`, for serialized tf.train.Examples, string [batch]."""
         return self._serve_each(inputs, lambda item: self.preprocess_image(decode_example(item)))
 
+    def inference_for_tflite(self, images: tf.Tensor) -> Outputs:
+        """Runs images as the network takes them, float32 [batch, height, width, 3]."""
+        size = tf.cast(tf.shape(images)[1:3], tf.float32)
+        info = tf.stack([size, size, tf.ones([2]), tf.zeros([2])])  # [4, 2]: all of it is image
+        return self.run_model(images, tf.tile(info[None], [tf.shape(images)[0], 1, 1]))
+
     def get_inference_signatures(self, function_keys: Mapping[str, str]) -> dict[str, Any]:
         """Concrete functions by signature name.
 
@@ -108,6 +116,11 @@ class ExportModule(export_base.ExportModule):
             'image_tensor': (self.serve, [self._batch_size, None, None, 3], tf.uint8),
             'image_bytes': (self.inference_from_image_bytes, [self._batch_size], tf.string),
             'tf_example': (self.inference_from_tf_example, [self._batch_size], tf.string),
+            'tflite': (
+                self.inference_for_tflite,
+                [self._batch_size, *self._preprocessed_spec()[0].shape],
+                tf.float32,
+            ),
         }
         function, shape, dtype = functions[input_type]
         spec = tf.TensorSpec(shape, dtype, name=self._input_name)

@@ -13,6 +13,8 @@ from PIL import Image
 
 from official_lite import errors
 from official_lite.core import checkpoints, task_factory, train_lib
+from official_lite.vision.modeling import factory
+from official_lite.vision.ops import anchor, box_ops, image_normalization
 from official_lite.vision.serving import export_saved_model_lib
 from official_lite.vision.tasks import retinanet
 from tests.vision.tasks import tiny_detection
@@ -156,3 +158,58 @@ def test_b30_a_run_with_moving_averages_is_exported_with_these(
     served = {float(tf.reduce_sum(v)) for v in loaded.signatures['serving_default'].variables}
     assert {float(tf.reduce_sum(v)) for v in averages.values()} >= served
     assert len(served) > 10
+
+
+def test_predictions_as_they_are(trained: tuple[Any, Any, str], tmp_path: pathlib.Path):
+    """Without suppression and decoding; decoding them by hand gives the decoded boxes."""
+    params, model, model_dir = trained
+    pixels = np.random.default_rng(0).integers(0, 255, [1, 64, 96, 3]).astype(np.uint8)
+    results = []
+    for decode_boxes in (False, True):
+        options = {'apply_nms': False, 'decode_boxes': decode_boxes}
+        config = params.replace(task={'model': {'detection_generator': options}})
+        loaded = export(config, model_dir, tmp_path / str(decode_boxes))
+        results.append(loaded.signatures['serving_default'](tf.constant(pixels)))
+    raw, decoded = results
+    assert set(raw) == {'raw_boxes', 'raw_scores', 'image_info'}
+    assert set(decoded) == {'decoded_boxes', 'decoded_box_scores', 'image_info'}
+    np.testing.assert_allclose(raw['raw_scores'][..., 1:], decoded['decoded_box_scores'], rtol=1e-5)
+    anchors = anchor.flatten_anchors(model.make_anchor_boxes(tf.constant(pixels)))
+    boxes = box_ops.clip_boxes(box_ops.decode_boxes(raw['raw_boxes'][0], anchors), [64, 96])
+    np.testing.assert_allclose(decoded['decoded_boxes'][0, :, 0], boxes, rtol=1e-4, atol=1e-3)
+
+
+def test_a_tflite_model_gives_the_detections_of_the_task(
+    trained: tuple[Any, Any, str], tmp_path: pathlib.Path
+):
+    params, model, model_dir = trained
+    generator = {
+        'nms_version': 'tflite',
+        'tflite_post_processing': {
+            'max_detections': 20,
+            'max_classes_per_detection': 1,
+            'nms_score_threshold': 0.001,
+        },
+    }
+    config = params.replace(task={'model': {'detection_generator': generator}})
+    export(config, model_dir, tmp_path, input_type='tflite')
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path))
+    converter.allow_custom_ops = True
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    pixels = np.random.default_rng(0).integers(0, 255, [1, 64, 96, 3]).astype(np.uint8)
+    normalized = image_normalization.normalize_images(tf.constant(pixels)).numpy()
+    got = interpreter.get_signature_runner('serving_default')(inputs=normalized)
+    model.detection_generator, previous = (
+        factory.build_detection_generator(config.task.model.detection_generator),
+        model.detection_generator,
+    )
+    try:
+        expected = model(pixels, training=False)
+    finally:
+        model.detection_generator = previous
+    count = int(expected['num_detections'][0])
+    assert int(got['num_detections'][0]) == count > 0
+    for key in ('detection_scores', 'detection_classes', 'detection_boxes'):
+        np.testing.assert_allclose(
+            got[key][0, :count], expected[key][0, :count], rtol=1e-3, atol=1e-2, err_msg=key
+        )

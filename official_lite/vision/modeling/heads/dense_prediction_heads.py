@@ -29,7 +29,7 @@ class RetinaNetHead(keras.layers.Layer):
 
     Each kind of prediction has a tower of 3x3 convolutions, with batch normalisation and
     activation, and a 3x3 predictor. Convolutions are the same at all levels (unless
-    `share_level_convs` is False); batch normalisation never is.
+    `share_level_convs` is False, and those of attributes even then); batch normalisation never is.
 
     Args:
         min_level: Finest level.
@@ -42,7 +42,8 @@ class RetinaNetHead(keras.layers.Layer):
         attribute_heads: Further predictions, each a dict with `name`, `type` ('regression' or
             'classification'), `size` (number of values), and optionally `prediction_tower_name`
             (attributes of one name share the tower of the first of them), `num_convs` and
-            `num_filters`.
+            `num_filters`, which default to those above; of attributes that share a tower, the first
+            says them.
         share_classification_heads: Whether classification attributes read the class tower.
         use_separable_conv: Whether convolutions are depthwise separable.
         activation: Name of the activation function.
@@ -52,7 +53,7 @@ class RetinaNetHead(keras.layers.Layer):
         kernel_regularizer: Regulariser of kernels.
         bias_regularizer: Regulariser of biases.
         num_params_per_anchor: Number of values that describe a box.
-        share_level_convs: Whether levels share convolutions.
+        share_level_convs: Whether levels share the convolutions of classes and boxes.
 
     Raises:
         ValueError: If `num_classes` is below 2, or an attribute is not described well.
@@ -105,10 +106,18 @@ class RetinaNetHead(keras.layers.Layer):
         self._check()
         self._levels = tuple(str(level) for level in range(min_level, max_level + 1))
         self._activation = activations.get_activation(activation)
-        self.cls_convs, self.cls_norms = self._make_tower('cls', num_convs, num_filters)
-        self.classifier = self._make_predictor('classifier', num_classes, prior=FOREGROUND_PRIOR)
-        self.box_convs, self.box_norms = self._make_tower('box', num_convs, num_filters)
-        self.box_regressor = self._make_predictor('box_regressor', num_params_per_anchor)
+        self.cls_convs, self.cls_norms = self._make_tower(
+            'cls', num_convs, num_filters, is_shared=share_level_convs
+        )
+        self.classifier = self._make_predictor(
+            'classifier', num_classes, is_shared=share_level_convs, prior=FOREGROUND_PRIOR
+        )
+        self.box_convs, self.box_norms = self._make_tower(
+            'box', num_convs, num_filters, is_shared=share_level_convs
+        )
+        self.box_regressor = self._make_predictor(
+            'box_regressor', num_params_per_anchor, is_shared=share_level_convs
+        )
         self._make_attribute_heads()
 
     def _check(self) -> None:
@@ -122,6 +131,12 @@ class RetinaNetHead(keras.layers.Layer):
             raise ValueError(
                 'Levels with different numbers of anchors cannot share convolutions. '
                 'Expected share_level_convs=False or one number. Received: '
+                f'num_anchors_per_location={dict(config["num_anchors_per_location"])}'
+            )
+        if isinstance(config['num_anchors_per_location'], Mapping) and config['attribute_heads']:
+            raise ValueError(
+                'Attributes have the same convolutions at all levels. Expected one number of '
+                'anchors. Received: '
                 f'num_anchors_per_location={dict(config["num_anchors_per_location"])}'
             )
         for head in config['attribute_heads']:
@@ -164,7 +179,7 @@ class RetinaNetHead(keras.layers.Layer):
         )
 
     def _make_tower(
-        self, name: str, num_convs: int, num_filters: int
+        self, name: str, num_convs: int, num_filters: int, *, is_shared: bool
     ) -> tuple[list[Any], list[list[norm.BatchNormalization]]]:
         """Convolutions [conv], or [level][conv] if not shared, and normalisations [level][conv]."""
         # Model Garden starts separable towers from Keras's default and others from N(0, 0.01).
@@ -176,7 +191,7 @@ class RetinaNetHead(keras.layers.Layer):
                 for i in range(num_convs)
             ]
 
-        if self._config['share_level_convs']:
+        if is_shared:
             convs: list[Any] = make_convs(f'{name}_conv')
         else:
             convs = [make_convs(f'{name}_conv_{level}') for level in self._levels]
@@ -195,11 +210,13 @@ class RetinaNetHead(keras.layers.Layer):
             name=name,
         )
 
-    def _make_predictor(self, name: str, num_values: int, prior: Optional[float] = None) -> Any:
+    def _make_predictor(
+        self, name: str, num_values: int, *, is_shared: bool, prior: Optional[float] = None
+    ) -> Any:
         """A convolution, or one for each level, that gives `num_values` per anchor."""
         stddev = 0.03 if self._config['use_separable_conv'] else 1e-5
         bias = 'zeros' if prior is None else initializers_lib.make_prior_bias_initializer(prior)
-        if self._config['share_level_convs']:
+        if is_shared:
             return self._make_conv(
                 name,
                 num_values * self._config['num_anchors_per_location'],
@@ -231,7 +248,7 @@ class RetinaNetHead(keras.layers.Layer):
             name = head['name']
             prior = FOREGROUND_PRIOR if head['type'] == 'classification' else None
             self.att_predictors[name] = self._make_predictor(
-                f'{name}_attributes', head['size'], prior
+                f'{name}_attributes', head['size'], is_shared=True, prior=prior
             )
             if self._config['share_classification_heads'] and head['type'] == 'classification':
                 self._att_towers[name] = None
@@ -241,8 +258,9 @@ class RetinaNetHead(keras.layers.Layer):
             if owner == name:
                 self.att_convs[name], self.att_norms[name] = self._make_tower(
                     name,
-                    head.get('num_convs') or self._config['num_convs'],
+                    self._config['num_convs'] if (n := head.get('num_convs')) is None else n,
                     head.get('num_filters') or self._config['num_filters'],
+                    is_shared=True,
                 )
 
     # Building and calling
@@ -257,11 +275,13 @@ class RetinaNetHead(keras.layers.Layer):
             ValueError: If levels that share convolutions have different numbers of channels.
         """
         channels = {level: tuple(input_shape[level])[-1] for level in self._levels}
-        if self._config['share_level_convs'] and len(set(channels.values())) > 1:
+        is_shared = self._config['share_level_convs'] or self.att_convs
+        if is_shared and len(set(channels.values())) > 1:
             raise ValueError(
                 'Levels with different numbers of channels cannot share convolutions. '
                 "Expected a decoder that makes them equal, such as 'fpn', or "
-                f'share_level_convs=False. Received: channels {channels}'
+                'share_level_convs=False and no towers of attributes. Received: '
+                f'channels {channels}'
             )
         for index, level in enumerate(self._levels):
             shape = tuple(input_shape[level])
@@ -286,11 +306,14 @@ class RetinaNetHead(keras.layers.Layer):
             _build_once(norm_layer, shape)
         return shape
 
-    def _at_level(self, predictor: Any, index: int) -> keras.layers.Layer:
-        return predictor if self._config['share_level_convs'] else predictor[index]
+    @staticmethod
+    def _at_level(predictor: Any, index: int) -> keras.layers.Layer:
+        return predictor[index] if isinstance(predictor, (list, tuple)) else predictor
 
-    def _convs_at_level(self, convs: Any, index: int) -> Sequence[keras.layers.Layer]:
-        return convs if self._config['share_level_convs'] else convs[index]
+    @staticmethod
+    def _convs_at_level(convs: Any, index: int) -> Sequence[keras.layers.Layer]:
+        is_by_level = len(convs) > 0 and isinstance(convs[0], (list, tuple))
+        return convs[index] if is_by_level else convs
 
     def _apply_tower(
         self, x: tf.Tensor, convs: Any, norms: Any, index: int, training: Optional[bool]
