@@ -292,3 +292,39 @@ def test_a_registered_learning_rate_and_warmup(monkeypatch):
         optimization.register_lr_cls('test_cycle', Stairs)
     with pytest.raises(ValueError, match='test_stairs already registered in the warm-ups, as Sta'):
         optimization.register_warmup_cls('test_stairs', Stairs)
+
+
+@pytest.mark.parametrize('name', IMPLEMENTED)
+def test_the_checkpoint_has_all_state(name):
+    """Five steps at once are three steps, a restart from what a checkpoint has, and two steps."""
+    fields = {'beta1': 0.9, 'min_dim_size_to_factor': 2} if name == 'adafactor' else {}
+    rng = np.random.default_rng(0)
+    gradients = [[rng.normal(size=(3, 2)), rng.normal(size=2)] for _ in range(5)]
+
+    def start(weights, state):
+        variables = {
+            key: tf.Variable(weight, dtype=tf.float32)
+            for key, weight in zip(('dense/kernel', 'dense/bias'), weights, strict=True)
+        }
+        optimizer = build(optimizer=name, **fields)
+        optimizer.set_variable_keys(variables)
+        optimizer.build(list(variables.values()))
+        own = optimizer.checkpoint_variables()
+        assert len(own) == len(optimizer.variables)
+        for key, value in state.items():
+            own[key].assign(value)
+        return optimizer, list(variables.values())
+
+    def train(optimizer, variables, steps):
+        for step in steps:
+            grads = [tf.constant(g, tf.float32) for g in step]
+            optimizer.apply_gradients(list(zip(grads, variables, strict=True)))
+        return [v.numpy() for v in variables]
+
+    weights = [np.linspace(-1, 2, 6).reshape(3, 2), np.ones(2)]
+    expected = train(*start(weights, {}), gradients)
+    optimizer, variables = start(weights, {})
+    weights = train(optimizer, variables, gradients[:3])
+    state = {key: v.numpy() for key, v in optimizer.checkpoint_variables().items()}
+    for ours, wanted in zip(train(*start(weights, state), gradients[3:]), expected, strict=True):
+        np.testing.assert_array_equal(ours, wanted)
