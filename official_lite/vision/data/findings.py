@@ -93,9 +93,9 @@ class _Finder:
         sizes = np.stack([table.heights_px, table.widths_px], axis=-1)[self._images]
         sides_px = (table.boxes[:, 2:] - table.boxes[:, :2]) * sizes
         input_px = sides_px * self._scales[self._images]
-        is_degenerate = (sides_px <= 0).any(axis=1)
-        is_outside = (table.boxes < -_OUTSIDE_SHARE).any(axis=1)
-        is_outside |= (table.boxes > 1 + _OUTSIDE_SHARE).any(axis=1)
+        is_degenerate = np.any(sides_px <= 0, axis=1)
+        is_outside = np.any(table.boxes < -_OUTSIDE_SHARE, axis=1)
+        is_outside |= np.any(table.boxes > 1 + _OUTSIDE_SHARE, axis=1)
         is_tiny = ~is_degenerate & (input_px.min(axis=1, initial=np.inf) < _TINY_PX)
         shares = np.prod(np.maximum(table.boxes[:, 2:] - table.boxes[:, :2], 0), axis=1)
         ratios = np.maximum(sides_px[:, 1], 1e-6) / np.maximum(sides_px[:, 0], 1e-6)
