@@ -41,6 +41,7 @@ HEADS: dict[str, str] = {
 DATA_SOURCES: dict[str, str] = {
     'coco': f'{_VISION}.dataloaders.sources',
     'embedded': f'{_VISION}.dataloaders.sources',
+    'mixture': f'{_VISION}.dataloaders.sources',
     'tfds': f'{_VISION}.dataloaders.sources',
     'tfrecord': f'{_VISION}.dataloaders.sources',
     'voc': f'{_VISION}.dataloaders.sources',

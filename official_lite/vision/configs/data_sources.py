@@ -193,7 +193,7 @@ class MixtureSource(hyperparams.Config):
         names = [part.name for part in self.parts]
         repeated = [name for i, name in enumerate(names) if name in names[:i]]
         if repeated:
-            report('parts', expected='different names', received=f'{repeated[0]!r} twice')
+            report('parts', expected=f'different names, not {repeated[0]!r} twice')
 
 
 @dataclasses.dataclass
@@ -241,4 +241,4 @@ class DataSource(hyperparams.OneOfConfig):
 def _check_names(names: list[str], report: hyperparams.Report) -> None:
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
-        report('class_names', expected='different names', received=f'{repeated[0]!r} twice')
+        report('class_names', expected=f'different names, not {repeated[0]!r} twice')

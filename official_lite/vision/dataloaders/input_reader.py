@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from official_lite import errors
 from official_lite.core import data_errors, graph_code, randomness
+from official_lite.vision.dataloaders import data_service as data_service_lib
 from official_lite.vision.dataloaders import parser as parser_lib
 from official_lite.vision.dataloaders import source as source_lib
 
@@ -35,6 +36,7 @@ class ReaderOptions:
         num_threads: Threads of the pipeline. None means the shared pool.
         max_num_instances: Length that boxes are padded to (and cut at) where every batch must have
             the same shape, as on TPUs. None means as many as the batch needs, a multiple of 8.
+        data_service: Service that makes the training batches. None means this process.
     """
 
     seed: int = 0
@@ -48,6 +50,7 @@ class ReaderOptions:
     autotune_algorithm: str | None = None
     num_threads: int | None = None
     max_num_instances: int | None = None
+    data_service: data_service_lib.DataService | None = None
 
 
 class InputReader:
@@ -112,7 +115,12 @@ class InputReader:
         batch_size = self._get_replica_batch_size(input_context)
         dataset = self._source.make_examples(self._make_order(input_context, first_batch))
         dataset = dataset.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE)
+        service = self._options.data_service if self._is_training else None
+        if service and service.is_before_batching:
+            dataset = service.apply(dataset)
         dataset = self._batch(dataset, batch_size)
+        if service and not service.is_before_batching:
+            dataset = service.apply(dataset)
         size = self._options.prefetch_buffer_size
         dataset = dataset.prefetch(tf.data.AUTOTUNE if size is None else size)
         return dataset.with_options(self._make_tf_options())
@@ -130,7 +138,10 @@ class InputReader:
     def _make_order(
         self, context: tf.distribute.InputContext | None, first_batch: int
     ) -> source_lib.Order:
-        share = context if self._options.sharding else None
+        service = self._options.data_service if self._is_training else None
+        # Readers of one job of a service get different batches of one and the same stream.
+        is_shared = service is not None and service.job_name is not None
+        share = context if self._options.sharding and not is_shared else None
         return source_lib.Order(
             num_examples=self._num_examples,
             is_training=self._is_training,

@@ -8,7 +8,7 @@ from typing import Any
 from official_lite import errors
 from official_lite.core import randomness
 from official_lite.core.data_info import check_classes, check_has_boxes, check_not_empty
-from official_lite.vision.dataloaders import input_reader, retinanet_input, sources
+from official_lite.vision.dataloaders import data_service, input_reader, retinanet_input, sources
 
 __all__ = ['build_reader_options', 'build_retinanet_reader']
 
@@ -71,7 +71,11 @@ def build_retinanet_reader(
         global_batch_size=data_config.global_batch_size,
         num_examples=num_examples,
         options=build_reader_options(
-            data_config, seed=seed, num_threads=num_threads, max_num_instances=fixed
+            data_config,
+            seed=seed,
+            num_threads=num_threads,
+            max_num_instances=fixed,
+            where=where,
         ),
     )
 
@@ -82,6 +86,7 @@ def build_reader_options(
     seed: int | None = None,
     num_threads: int | None = None,
     max_num_instances: int | None = None,
+    where: str = 'data',
 ) -> input_reader.ReaderOptions:
     """What a data config says about reading."""
     seeds = (data_config.seed, seed, randomness.get_run_seed())
@@ -97,4 +102,15 @@ def build_reader_options(
         autotune_algorithm=data_config.autotune_algorithm,
         num_threads=num_threads,
         max_num_instances=max_num_instances,
+        data_service=data_service.build_data_service(
+            is_enabled=data_config.enable_tf_data_service,
+            address=data_config.tf_data_service_address,
+            job_name=data_config.tf_data_service_job_name,
+            is_shared_by_trainers=(
+                data_config.enable_shared_tf_data_service_between_parallel_trainers
+            ),
+            trainer_id=data_config.trainer_id,
+            is_before_batching=data_config.apply_tf_data_service_before_batching,
+            where=where,
+        ),
     )

@@ -254,6 +254,7 @@ def test_fields_of_the_data_config_reach_the_reader():
         'autotune_algorithm': 'HILL_CLIMB',
         'num_threads': 2,
         'max_num_instances': None,
+        'data_service': None,
     }
     config.seed = 4
     assert input_reader_factory.build_reader_options(config, seed=9).seed == 4
@@ -313,7 +314,6 @@ def test_data_without_boxes_are_refused_for_training_only(tmp_path: pathlib.Path
             {'source': {'type': 'coco', 'coco': {'annotation_file': '/nowhere.json'}}},
             r"^data.source.coco.annotation_file: the file '/nowhere.json' does not exist",
         ),
-        ({'enable_tf_data_service': True}, r'data.enable_tf_data_service: not there yet'),
         (
             {**EMBEDDED, 'decoder': {'simple_decoder': {'attribute_names': ['age']}}},
             r'attribute_names: only TFRecords have attributes of objects; expected an empty list with',
