@@ -13,7 +13,7 @@ _PACKAGE = 'official_lite.modeling.optimization'
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
-    submodules=('configs', 'ema_optimizer', 'lr_schedule', 'optimizer_factory'),
+    submodules=('configs', 'ema_optimizer', 'lr_schedule', 'optimizer_factory', 'registration'),
     attributes={
         'CosineDecayWithOffset': f'{_PACKAGE}.lr_schedule:CosineDecayWithOffset',
         'DirectPowerDecay': f'{_PACKAGE}.lr_schedule:DirectPowerDecay',
@@ -29,8 +29,8 @@ __getattr__, __dir__ = _lazy.attach(
         'PowerAndLinearDecay': f'{_PACKAGE}.lr_schedule:PowerAndLinearDecay',
         'PowerDecayWithOffset': f'{_PACKAGE}.lr_schedule:PowerDecayWithOffset',
         'StepCosineDecayWithOffset': f'{_PACKAGE}.lr_schedule:StepCosineDecayWithOffset',
-        'register_lr_cls': f'{_PACKAGE}.optimizer_factory:register_lr_cls',
-        'register_optimizer_cls': f'{_PACKAGE}.optimizer_factory:register_optimizer_cls',
-        'register_warmup_cls': f'{_PACKAGE}.optimizer_factory:register_warmup_cls',
+        'register_lr_cls': f'{_PACKAGE}.registration:register_lr_cls',
+        'register_optimizer_cls': f'{_PACKAGE}.registration:register_optimizer_cls',
+        'register_warmup_cls': f'{_PACKAGE}.registration:register_warmup_cls',
     },
 )

@@ -1,7 +1,8 @@
 """From an OptimizationConfig to a learning rate and an optimizer."""
 
+import collections
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional, Union
 
 import keras
@@ -18,9 +19,14 @@ from official_lite.modeling.optimization import (
     legacy_adamw,
     lr_schedule,
     optimizers,
+    registration,
     replicated_optimizer,
 )
 from official_lite.modeling.optimization.configs import optimization_config as opt_cfg
+
+register_optimizer_cls = registration.register_optimizer_cls
+register_lr_cls = registration.register_lr_cls
+register_warmup_cls = registration.register_warmup_cls
 
 # The classes of `use_legacy_optimizer=True` have the numbers of tf_keras.optimizers.legacy, the
 # others those of Keras 3.
@@ -46,18 +52,20 @@ SHARED_OPTIMIZERS: dict[str, Any] = {
     'rmsprop_keras': replicated_optimizer.replicated(keras.optimizers.RMSprop),
     'schedule_free_adamw': keras_optimizers.ScheduleFreeAdamW,
 }
-LEGACY_OPTIMIZERS_CLS: dict[str, Any] = {
-    **SHARED_OPTIMIZERS,
-    'rmsprop': optimizers.RMSprop,
-    'adagrad': optimizers.Adagrad,
-}
-NEW_OPTIMIZERS_CLS: dict[str, Any] = {
-    **SHARED_OPTIMIZERS,
+_LEGACY = {'rmsprop': optimizers.RMSprop, 'adagrad': optimizers.Adagrad}
+_NEW = {
     'rmsprop': SHARED_OPTIMIZERS['rmsprop_keras'],
     'adagrad': SHARED_OPTIMIZERS['adagrad_keras'],
 }
+# What is registered later is found too.
+LEGACY_OPTIMIZERS_CLS: Mapping[str, Any] = collections.ChainMap(
+    registration.LEGACY_OPTIMIZERS, _LEGACY, SHARED_OPTIMIZERS
+)
+NEW_OPTIMIZERS_CLS: Mapping[str, Any] = collections.ChainMap(
+    registration.NEW_OPTIMIZERS, _NEW, SHARED_OPTIMIZERS
+)
 
-LR_CLS: dict[str, Any] = {
+_SCHEDULES: dict[str, Any] = {
     'stepwise': lr_schedule.PiecewiseConstantDecayWithOffset,
     'polynomial': lr_schedule.PolynomialDecayWithOffset,
     'exponential': lr_schedule.ExponentialDecayWithOffset,
@@ -67,61 +75,18 @@ LR_CLS: dict[str, Any] = {
     'power_with_offset': lr_schedule.PowerDecayWithOffset,
     'step_cosine_with_offset': lr_schedule.StepCosineDecayWithOffset,
 }
-WARMUP_CLS: dict[str, Any] = {
+_WARMUPS: dict[str, Any] = {
     'linear': lr_schedule.LinearWarmup,
     'polynomial': lr_schedule.PolynomialWarmUp,
 }
+LR_CLS: Mapping[str, Any] = collections.ChainMap(registration.LEARNING_RATES, _SCHEDULES)
+WARMUP_CLS: Mapping[str, Any] = collections.ChainMap(registration.WARMUPS, _WARMUPS)
 
 _CLIPPING = ('clipnorm', 'clipvalue', 'global_clipnorm')
 
 
 class OptimizationError(errors.UsageError, ValueError):
     """An optimization config from which nothing can be built."""
-
-
-def register_optimizer_cls(
-    key: str, optimizer_config_cls: type, use_legacy_optimizer: bool = True
-) -> None:
-    """Makes an optimizer class available as `optimizer.type=key`.
-
-    Its config becomes a branch by `OptimizerConfig.register_branch(key, config)`; the config's
-    fields are the arguments of the class.
-
-    Args:
-        key: Name of the type.
-        optimizer_config_cls: An optimizer class. A Keras optimizer that is not a
-            `ReplicatedOptimizer` becomes one when it is built.
-        use_legacy_optimizer: Which of the two tables it goes into; both know it if the other has
-            nothing of that name.
-
-    Raises:
-        ValueError: the table has this name already.
-    """
-    table, other = LEGACY_OPTIMIZERS_CLS, NEW_OPTIMIZERS_CLS
-    if not use_legacy_optimizer:
-        table, other = other, table
-    _register(key, optimizer_config_cls, table, 'the optimizers')
-    other.setdefault(key, optimizer_config_cls)
-
-
-def register_lr_cls(key: str, schedule_cls: Callable[..., Any]) -> None:
-    """Makes a schedule available as `learning_rate.type=key`.
-
-    Its config becomes a branch by `LrConfig.register_branch(key, config)`.
-
-    Raises:
-        ValueError: there is a schedule of this name.
-    """
-    _register(key, schedule_cls, LR_CLS, 'the learning rates')
-
-
-def register_warmup_cls(key: str, warmup_cls: Callable[..., Any]) -> None:
-    """Makes a warm-up available as `warmup.type=key`; its first argument is the rate after it.
-
-    Raises:
-        ValueError: there is a warm-up of this name.
-    """
-    _register(key, warmup_cls, WARMUP_CLS, 'the warm-ups')
 
 
 class OptimizerFactory:
@@ -143,7 +108,7 @@ class OptimizerFactory:
         """
         self._config = config
         _check_type(config.optimizer.type, 'optimizer', LEGACY_OPTIMIZERS_CLS)
-        _check_type(config.learning_rate.type, 'learning_rate', {'constant': None} | LR_CLS)
+        _check_type(config.learning_rate.type, 'learning_rate', ['constant', *LR_CLS])
 
     def build_learning_rate(self) -> Union[lr_schedule.Schedule, float]:
         """Returns the schedule, warm-up included, or a float for a constant rate without warm-up.
@@ -274,18 +239,18 @@ def _call(cls: Callable[..., Any], kwargs: dict[str, Any], path: str, *args: Any
         raise OptimizationError(str(e), where=path) from e
 
 
-def _check_type(name: Optional[str], path: str, table: Mapping[str, Any]) -> None:
+def _check_type(name: Optional[str], path: str, known: Iterable[str]) -> None:
     if name is None:
         raise OptimizationError(
             f'{path.replace("_", " ").capitalize()} type must be specified',
             where=f'{path}.type',
-            expected=f'one of {", ".join(sorted(table))}',
+            expected=f'one of {", ".join(sorted(known))}',
         )
 
 
 def _get(table: Mapping[str, Any], name: Optional[str], path: str) -> Any:
     if name is not None and name in table:
-        return table[name]
+        return registration.import_registered(table[name], path)
     nearest = config_errors.find_nearest(name, table)
     raise OptimizationError(
         f'there is no {name!r}',
@@ -293,9 +258,3 @@ def _get(table: Mapping[str, Any], name: Optional[str], path: str) -> Any:
         expected=f'one of {", ".join(sorted(table))}',
         hint=f'did you mean {nearest!r}?' if nearest else '',
     )
-
-
-def _register(key: str, cls: Any, table: dict[str, Any], what: str) -> None:
-    if key in table:
-        raise ValueError(f'{key} already registered in {what}, as {table[key].__name__}')
-    table[key] = cls

@@ -1,12 +1,15 @@
 """From configs to learning rates and optimizers."""
 
 import dataclasses
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from official_lite import errors
 from official_lite.modeling import hyperparams, optimization
 from official_lite.modeling.optimization import (
     ema_optimizer,
@@ -14,6 +17,7 @@ from official_lite.modeling.optimization import (
     lr_schedule,
     optimizer_factory,
     optimizers,
+    registration,
     replicated_optimizer,
 )
 
@@ -231,17 +235,83 @@ class LionConfig(optimization.BaseOptimizerConfig):
     beta_1: float = 0.9
 
 
-def test_a_registered_keras_optimizer_becomes_a_replicated_one(monkeypatch):
-    for table in ('LEGACY_OPTIMIZERS_CLS', 'NEW_OPTIMIZERS_CLS'):
-        monkeypatch.setattr(optimizer_factory, table, dict(getattr(optimizer_factory, table)))
-    optimization.OptimizerConfig.register_branch('test_lion', LionConfig)
-    optimization.register_optimizer_cls('test_lion', keras.optimizers.Lion)
+@pytest.fixture
+def forget():
+    """Takes back what a test registers; branches of configs stay."""
+    tables = (
+        registration.LEGACY_OPTIMIZERS,
+        registration.NEW_OPTIMIZERS,
+        registration.LEARNING_RATES,
+        registration.WARMUPS,
+    )
+    before = [dict(table) for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+
+
+@pytest.mark.usefixtures('forget')
+@pytest.mark.parametrize('by_path', [False, True])
+def test_a_registered_keras_optimizer_becomes_a_replicated_one(by_path):
+    cls = 'keras.optimizers:Lion' if by_path else keras.optimizers.Lion
+    optimization.register_optimizer_cls('test_lion', cls, config=LionConfig)
     optimizer = build(optimizer='test_lion', beta_1=0.5, clipnorm=1.0)
     assert isinstance(optimizer, keras.optimizers.Lion)
     assert isinstance(optimizer, replicated_optimizer.ReplicatedOptimizer)
     assert (optimizer.beta_1, optimizer.clipnorm) == (0.5, 1.0)
-    with pytest.raises(ValueError, match='test_lion already registered in the optimizers, as Lion'):
+    assert 'test_lion' in optimizer_factory.NEW_OPTIMIZERS_CLS
+    with pytest.raises(
+        ValueError, match=r'test_lion already registered in OptimizerConfig, as .*Lion'
+    ):
         optimization.register_optimizer_cls('test_lion', keras.optimizers.Lion)
+
+
+@pytest.mark.usefixtures('forget')
+def test_what_cannot_be_registered_or_imported():
+    with pytest.raises(
+        ValueError, match='adamw already registered in OptimizerConfig, as a built-in class'
+    ):
+        optimization.register_optimizer_cls('adamw', keras.optimizers.AdamW)
+    with pytest.raises(ValueError, match='cosine already registered in LrConfig, as a built-in'):
+        optimization.register_lr_cls('cosine', Stairs)
+    with pytest.raises(errors.UsageError, match=r"expected a class, or 'package.module:name'; rec"):
+        optimization.register_optimizer_cls('test_lion', 'keras.optimizers.Lion')
+    for path, message in (
+        ('no_such_package:Lion', "there is no module 'no_such_package'"),
+        ('keras.optimizers:Tiger', "module 'keras.optimizers' has no class 'Tiger'"),
+    ):
+        registration.LEGACY_OPTIMIZERS.clear()
+        optimization.register_optimizer_cls('test_lion', path, config=LionConfig)
+        with pytest.raises(errors.UsageError, match=f'optimizer.type: .*{message}'):
+            build(optimizer='test_lion')
+
+
+_PLUGIN = """
+import dataclasses
+import sys
+from official_lite.modeling import optimization
+from official_lite.core import exp_factory
+
+@dataclasses.dataclass
+class TigerConfig(optimization.BaseOptimizerConfig):
+    name: str = 'Tiger'
+    stripes: float = 2.0
+
+optimization.register_optimizer_cls('tiger', 'no_package_yet:Tiger', config=TigerConfig)
+config = exp_factory.get_exp_config('retinanet')
+config.override({'trainer': {'optimizer_config': {
+    'optimizer': {'type': 'tiger', 'tiger': {'stripes': 3.0}}}}})
+assert config.trainer.optimizer_config.optimizer.get().stripes == 3.0
+print(sorted({'keras', 'numpy', 'tensorflow'} & set(sys.modules)))
+"""
+
+
+def test_registering_imports_no_tensorflow():
+    result = subprocess.run(
+        [sys.executable, '-c', _PLUGIN], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == '[]'
 
 
 @dataclasses.dataclass
@@ -276,21 +346,17 @@ class Stairs(lr_schedule.Schedule):
         return self.after(step) * tf.where(step < self.warmup_steps, 0.5, 1.0)
 
 
-def test_a_registered_learning_rate_and_warmup(monkeypatch):
-    for table in ('LR_CLS', 'WARMUP_CLS'):
-        monkeypatch.setattr(optimizer_factory, table, dict(getattr(optimizer_factory, table)))
+@pytest.mark.usefixtures('forget')
+def test_a_registered_learning_rate_and_warmup():
     optimization.LrConfig.register_branch('test_cycle', OneCycleConfig)
-    optimization.WarmupConfig.register_branch('test_stairs', StairsConfig)
     optimization.register_lr_cls('test_cycle', lambda peak: lr_schedule.DirectPowerDecay(peak, 0))
-    optimization.register_warmup_cls('test_stairs', Stairs)
+    optimization.register_warmup_cls('test_stairs', Stairs, config=StairsConfig)
     schedule = make_factory(
         learning_rate={'type': 'test_cycle', 'test_cycle': {'peak': 0.7}},
         warmup={'type': 'test_stairs', 'test_stairs': {'warmup_steps': 3}},
     ).build_learning_rate()
     assert [float(schedule(step)) for step in (0, 2, 3)] == pytest.approx([0.35, 0.35, 0.7])
-    with pytest.raises(ValueError, match='test_cycle already registered in the learning rates'):
-        optimization.register_lr_cls('test_cycle', Stairs)
-    with pytest.raises(ValueError, match='test_stairs already registered in the warm-ups, as Sta'):
+    with pytest.raises(ValueError, match='test_stairs already registered in WarmupConfig, as Stai'):
         optimization.register_warmup_cls('test_stairs', Stairs)
 
 
