@@ -71,7 +71,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ('models and the trainer', ('vision.modeling.', 'core.')),
-    ('tasks', ('vision.tasks', 'vision.serving')),
+    ('tasks and tools', ('vision.tasks', 'vision.serving', 'vision.data')),
     ('train_lib', ('core.train_lib', 'core.train_utils', 'core.dry_run', 'tuning', 'garden')),
     ('command line', ('common.flags', 'common.registry_imports', 'cli')),
 )

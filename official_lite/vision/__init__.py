@@ -10,6 +10,7 @@ __getattr__, __dir__ = _lazy.attach(
     __name__,
     submodules=(
         'configs',
+        'data',
         'dataloaders',
         'evaluation',
         'losses',
