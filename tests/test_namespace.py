@@ -20,6 +20,8 @@ PACKAGES = {
     'optimization': lambda: tfm.optimization,
     'vision': lambda: tfm.vision,
     'vision.configs': lambda: tfm.vision.configs,
+    'vision.backbones': lambda: tfm.vision.backbones,
+    'vision.layers': lambda: tfm.vision.layers,
 }
 
 

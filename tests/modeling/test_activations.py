@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ X = np.linspace(-5.0, 5.0, 21, dtype=np.float32)
         ('swish', X / (1 + np.exp(-X))),
         ('hard_swish', X * np.clip(X + 3, 0, 6) / 6),
         ('hard_sigmoid', np.clip(X + 3, 0, 6) * 0.16667),
+        ('exact_gelu', [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in X]),
         ('mish', X * np.tanh(np.log1p(np.exp(X)))),
         ('linear', X),
         (None, X),

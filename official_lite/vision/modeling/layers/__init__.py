@@ -1,1 +1,19 @@
 """Blocks and layers that models are made of."""
+
+from official_lite import _lazy
+
+__getattr__, __dir__ = _lazy.attach(
+    __name__,
+    submodules=('detection_generator', 'nn_blocks', 'nn_layers'),
+    attributes={
+        'BottleneckBlock': f'{__name__}.bottleneck:BottleneckBlock',
+        'DepthwiseSeparableConvBlock': f'{__name__}.conv_norm:DepthwiseSeparableConvBlock',
+        'InvertedBottleneckBlock': f'{__name__}.inverted_bottleneck:InvertedBottleneckBlock',
+        'MultilevelDetectionGenerator': (
+            f'{__name__}.detection_generator:MultilevelDetectionGenerator'
+        ),
+        'ResidualBlock': f'{__name__}.residual:ResidualBlock',
+        'SqueezeExcitation': f'{__name__}.nn_layers:SqueezeExcitation',
+        'StochasticDepth': f'{__name__}.nn_layers:StochasticDepth',
+    },
+)

@@ -317,6 +317,30 @@ def test_b20_norm_settings_reach_attentions_inner_norms() -> None:
         assert (layer.momentum, layer.epsilon, layer.synchronized) == (0.9, 0.01, True)
 
 
+@pytest.mark.garden
+def test_b20_weights_of_model_gardens_attention_carry_over_with_any_epsilon() -> None:
+    """Its inner norms add 0.001 to the variance whatever the epsilon: so does 0.001 - epsilon more
+    variance here."""
+    from official.vision.modeling.layers import nn_blocks as garden_blocks
+
+    options = {'use_multi_query': True, 'kv_strides': 2, 'norm_epsilon': 1e-4}
+    theirs = garden_blocks.MultiHeadSelfAttentionBlock(6, 2, 4, 4, **options)
+    ours = nn_blocks.MultiHeadSelfAttentionBlock(6, 2, 4, 4, **options)
+    features = tf.random.normal(SQUARE)
+    theirs(features)
+    ours(features)
+    garden_weights.randomize_weights(theirs)
+    # Small variances, so that epsilon counts.
+    for layer in ('_key_dw_norm', '_value_dw_norm'):
+        getattr(theirs._multi_query_attention, layer).moving_variance.assign([0.002] * 6)
+    garden_weights.carry_weights(theirs, ours)
+    assert np.abs(ours(features) - theirs(features)).max() > 1e-3
+    for layer in ('key_dw_norm', 'value_dw_norm'):
+        variance = getattr(ours.multi_query_attention, layer).moving_variance
+        variance.assign(variance + (0.001 - 1e-4))
+    np.testing.assert_allclose(ours(features), theirs(features), atol=1e-5)
+
+
 def test_universal_block_needs_the_convolution_that_has_the_stride() -> None:
     options = {'in_filters': 4, 'out_filters': 4, 'expand_ratio': 2, 'strides': 2}
     with pytest.raises(
