@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from official_lite.core import config_definitions as cfg
 from official_lite.modeling import freezing, hyperparams, optimization, variable_keys
+from official_lite.vision.configs import common
 from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor
+from official_lite.vision.serving import detection
 from official_lite.vision.tasks import retinanet
 
 # 64 px, levels 3 to 5, and the further level that FPN makes from them with an activation.
@@ -197,11 +200,18 @@ _DETECTION_VALUES: dict[str, Any] = {
     'return_decoded': True,
     'use_class_agnostic_nms': True,
     'box_coder_weights': [2.0, 2.0, 1.0, 1.0],
+    'nms_v3_refinements': 0,
+    'pre_nms_top_k_sharding_block': 8,
 }
-_DETECTION_CONTEXT = {'soft_nms_sigma': {'nms_version': 'v1'}}
+_DETECTION_CONTEXT: dict[str, dict[str, Any]] = {
+    'soft_nms_sigma': {'nms_version': 'v1'},
+    'decode_boxes': {'apply_nms': False},
+    'nms_v3_refinements': {'nms_version': 'v3', 'nms_iou_threshold': 0.1},
+    'pre_nms_top_k_sharding_block': {'nms_version': 'v3', 'pre_nms_top_k': 20},
+}
 # The versions differ at overlaps equal to the threshold (tests/vision/ops); where they run does not
-# change what comes out.
-_DETECTION_EQUAL = {'use_cpu_nms', 'nms_version'}
+# change what comes out, nor does how many are sorted at a time.
+_DETECTION_EQUAL = {'use_cpu_nms', 'nms_version', 'pre_nms_top_k_sharding_block'}
 
 
 def _detect(**overrides: Any) -> dict[str, np.ndarray]:
@@ -224,7 +234,7 @@ def _is_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bo
 _DETECTION_FIELDS = [
     path
     for path in _leaves(retinanet_cfg.DetectionGenerator())
-    if not path.startswith('tflite_post_processing') and path != 'decode_boxes'
+    if not path.startswith('tflite_post_processing')
 ]
 
 
@@ -237,11 +247,134 @@ def test_d3_a_field_changes_detections(name: str) -> None:
     assert is_alive is (name not in _DETECTION_EQUAL)
 
 
+_TFLITE_CONTEXT = {'detections_per_class': {'use_regular_nms': True}}
+_TFLITE_VALUES = {
+    'max_detections': 2,
+    'max_classes_per_detection': 1,
+    'detections_per_class': 1,
+    'nms_score_threshold': 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        field.name
+        for field in dataclasses.fields(common.TFLitePostProcessingConfig())
+        if field.name not in ('default_params', 'restrictions')
+    ],
+)
+def test_d3_a_field_changes_the_detections_of_tflite(name: str) -> None:
+    context = {'nms_iou_threshold': 0.3, **_TFLITE_CONTEXT.get(name, {})}
+    default = getattr(common.TFLitePostProcessingConfig(**context), name)
+    value = _TFLITE_VALUES.get(name, _perturb(name, default))
+    first, second = (
+        _detect(nms_version='tflite', tflite_post_processing={**context, **change})
+        for change in ({}, {name: value})
+    )
+    assert not _is_equal(first, second)
+
+
+_ATTRIBUTE_CONTEXT: dict[str, list[dict[str, Any]]] = {
+    'prediction_tower_name': [{'name': 'colour', 'prediction_tower_name': 'shared'}]
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('name', 'height'),
+        ('type', 'regression'),
+        ('size', 3),
+        ('prediction_tower_name', 'shared'),
+        ('num_convs', 2),
+        ('num_filters', 5),
+    ],
+)
+def test_d3_a_field_of_an_attribute_head_changes_the_model(name: str, value: Any) -> None:
+    others = _ATTRIBUTE_CONTEXT.get(name, [])
+    first, second = (
+        _describe(_build(_make_config('resnet', **{'head.attribute_heads': [*others, head]})))
+        if name != 'type'
+        else _describe_bias(head)
+        for head in (_ATTRIBUTE, {**_ATTRIBUTE, name: value})
+    )
+    assert first != second
+
+
+def _describe_bias(head: dict[str, Any]) -> str:
+    """Classes start from a small probability, numbers from 0."""
+    model = _build(_make_config('resnet', **{'head.attribute_heads': [head]}))
+    return str(np.asarray(model.head.att_predictors['depth'].bias))
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('match_threshold', 0.9), ('unmatched_threshold', 0.1)]
+)
+def test_d3_a_threshold_of_labels_changes_the_loss(name: str, value: float) -> None:
+    losses = []
+    for change in ({}, {name: value}):
+        config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'))
+        config.train_data.parser.override(change)
+        losses.append(_compute_total_loss(config))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def _compute_total_loss(config: retinanet_cfg.RetinaNetTask, aux: Any = None) -> float:
+    random = np.random.default_rng(5)
+    shapes = {'3': 8, '4': 4, '5': 2, '6': 1}
+    outputs = {
+        key: {
+            level: tf.constant(random.normal(size=[1, n, n, channels]), tf.float32)
+            for level, n in shapes.items()
+        }
+        for key, channels in (('cls_outputs', 3), ('box_outputs', 4))
+    }
+    labels = {
+        'image_info': tf.constant([[[64.0, 64.0], [64.0, 64.0], [1.0, 1.0], [0.0, 0.0]]]),
+        'boxes': tf.constant([[[8.0, 8.0, 40.0, 40.0]]]),
+        'classes': tf.constant([[1]]),
+    }
+    return float(retinanet.RetinaNetTask(config).build_losses(outputs, labels, aux)[0])
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        field.name
+        for field in dataclasses.fields(retinanet_cfg.ExportConfig())
+        if field.name not in ('default_params', 'restrictions')
+    ],
+)
+def test_d3_a_field_changes_the_export(name: str) -> None:
+    model = _build(_make_config('resnet', **{'detection_generator.pre_nms_score_threshold': 0.001}))
+    described = []
+    for change in ({}, {name: True}):
+        config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'))
+        config.export_config.override(change)
+        params = cfg.ExperimentConfig(task=config)
+        module = detection.DetectionModule(
+            params, batch_size=1, input_image_size=[64, 64], model=model
+        )
+        outputs = module.inference_for_tflite(tf.zeros([1, 64, 64, 3]))
+        described.append({k: (v.dtype, float(tf.reduce_max(v))) for k, v in outputs.items()})
+    assert described[0] != described[1]
+
+
 @pytest.mark.parametrize(
     ('overrides', 'text'),
     [
-        ({'decode_boxes': False}, 'decode_boxes: .*true: detections are boxes'),
-        ({'nms_version': 'tflite'}, "nms_version: .*'v1', 'v2' or 'batched'"),
+        ({'decode_boxes': False}, 'decode_boxes: .*true, because apply_nms is'),
+        ({'soft_nms_sigma': 0.5}, 'soft_nms_sigma: .*null with nms_version=v2'),
+        ({'nms_v3_refinements': 1}, 'nms_v3_refinements: .*null with nms_version=v2'),
+        (
+            {'nms_version': 'tflite', 'use_class_agnostic_nms': True},
+            'use_class_agnostic_nms: .*false with nms_version=tflite.*use_regular_nms=false',
+        ),
+        (
+            {'nms_version': 'tflite', 'tflite_post_processing': {'y_scale': 10.0}},
+            'tflite_post_processing: .*those of box_coder_weights',
+        ),
         (
             {'tflite_post_processing': {'max_detections': 7}},
             'tflite_post_processing: .*the defaults',
@@ -275,24 +408,10 @@ def test_d3_mobilenet_says_which_activations_are_its_own() -> None:
 def test_d3_a_field_changes_the_loss(name: str) -> None:
     def compute(losses: retinanet_cfg.Losses) -> float:
         config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'), losses=losses)
-        random = np.random.default_rng(5)
-        shapes = {'3': 8, '4': 4, '5': 2, '6': 1}
-        outputs = {
-            key: {
-                level: tf.constant(random.normal(size=[1, n, n, channels]), tf.float32)
-                for level, n in shapes.items()
-            }
-            for key, channels in (('cls_outputs', 3), ('box_outputs', 4))
-        }
-        labels = {
-            'image_info': tf.constant([[[64.0, 64.0], [64.0, 64.0], [1.0, 1.0], [0.0, 0.0]]]),
-            'boxes': tf.constant([[[8.0, 8.0, 40.0, 40.0]]]),
-            'classes': tf.constant([[1]]),
-        }
-        kernel = tf.ones([2, 2])
         decay = losses.l2_weight_decay
+        kernel = tf.ones([2, 2])
         aux = [keras.regularizers.L2(decay / 2)(kernel)] if decay else [tf.constant(1.0)]
-        return float(retinanet.RetinaNetTask(config).build_losses(outputs, labels, aux)[0])
+        return _compute_total_loss(config, aux)
 
     if name == 'l2_weight_decay':
         config = retinanet_cfg.RetinaNetTask(model=_make_config('resnet'))

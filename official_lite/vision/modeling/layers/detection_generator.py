@@ -271,7 +271,8 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
                 "The TFLite operation knows no attributes. Expected none with nms_version='tflite'."
                 f' Received: {list(levels[0].attributes)}'
             )
-        settings = dict(self._config['tflite_post_processing_config'] or {})
+        given = self._config['tflite_post_processing_config'] or {}
+        settings = {name: value for name, value in given.items() if value is not None}
         deltas = tf.concat([tf.cast(level.deltas, tf.float32) for level in levels], axis=1)
         logits = tf.concat([tf.cast(level.logits, tf.float32) for level in levels], axis=1)
         # The operation knows no background: it gets no chance, and classes keep their numbers.
