@@ -63,8 +63,14 @@ SUPPORT_FILES = (
     'core/test_utils.py',
     'utils/testing/mock_task.py',
     'vision/data/fake_feature_generator.py',
+    'vision/dataloaders/tfexample_utils.py',
 )
-SUPPORT_PACKAGES = ('official_lite', 'official_lite.core', 'official_lite.vision.data')
+SUPPORT_PACKAGES = (
+    'official_lite',
+    'official_lite.core',
+    'official_lite.vision.data',
+    'official_lite.vision.dataloaders',
+)
 TIMEOUT_SECS = 900.0
 
 
