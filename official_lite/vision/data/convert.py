@@ -22,6 +22,7 @@ from official_lite.vision.dataloaders import (
     tfrecord_writer,
 )
 from official_lite.vision.dataloaders import source as source_lib
+from official_lite.vision.dataloaders.tfrecord_source import TfrecordSource
 
 __all__ = ['Conversion', 'convert_to_coco', 'convert_to_tfrecords', 'make_storable']
 
@@ -98,9 +99,9 @@ class _Loader:
         return loaded, self._finish(loaded)
 
     def _read(self, record: records.Record) -> bytes:
-        if record.serialized is not None:
+        if record.serialized is not None and isinstance(self._source, TfrecordSource):
             features = tf.train.Example.FromString(record.serialized).features.feature
-            return bytes(features['image/encoded'].bytes_list.value[0])
+            return bytes(features[self._source.image_key].bytes_list.value[0])
         try:
             return self._source.read_image(record.index)
         except (tf.errors.OpError, OSError) as error:
@@ -207,8 +208,12 @@ def _make_example(source: source_lib.Source, loaded: _Loaded) -> tfrecord_writer
         areas=record.areas,
         class_names=source.info.class_names,
         file_name=_get_file_name(source, record),
-        base=record.serialized,
+        base=record.serialized if _has_our_features(source) else None,
     )
+
+
+def _has_our_features(source: source_lib.Source) -> bool:
+    return isinstance(source, TfrecordSource) and source.image_key == 'image/encoded'
 
 
 def _get_file_name(source: source_lib.Source, record: records.Record) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from official_lite.core import data_errors
 from official_lite.vision.dataloaders import source as source_lib
-from official_lite.vision.dataloaders import table_source
+from official_lite.vision.dataloaders import table_source, tfrecord_source
 
 __all__ = ['Record', 'iterate_records', 'load_table']
 
@@ -38,7 +38,8 @@ class Record:
         labels: int64 [n], from 1.
         is_crowd: bool [n].
         areas: float32 [n], square pixels.
-        serialized: The `tf.train.Example` that it was read from; None if it was something else.
+        serialized: The `tf.train.Example` that it was read from; None if it was something else, as in
+            a mixture of sources.
         is_decoded: Whether its image has been decoded already, so is known to be fine.
     """
 
@@ -82,10 +83,12 @@ def _iterate_table(table: table_source.AnnotationTable) -> Iterator[Record]:
 
 
 def _iterate_stream(source: source_lib.Source) -> Iterator[Record]:
+    has_records = isinstance(source, tfrecord_source.TfrecordSource)
+
     def read(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         decoded = source.decode(example)
         fields = {name: decoded[key] for key, name in _ANNOTATION_KEYS.items()}
-        if 'serialized' in example:
+        if has_records:
             fields['serialized'] = example['serialized']
         # So that the image is decoded although nobody looks at it.
         fields['image_shape'] = tf.shape(decoded['image'])

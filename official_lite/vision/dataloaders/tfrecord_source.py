@@ -92,6 +92,11 @@ class TfrecordSource(source_lib.Source):
     def info(self) -> DataInfo:
         return self._info
 
+    @property
+    def image_key(self) -> str:
+        """The feature of the records that holds the encoded image."""
+        return self._image_key
+
     def make_examples(self, order: source_lib.Order) -> tf.data.Dataset:
         stream = self._make_training_stream(order) if order.is_training else self._make_pass(order)
         return stream.shard(order.num_workers, order.worker)
