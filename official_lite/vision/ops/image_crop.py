@@ -14,14 +14,16 @@ __all__ = [
     'CENTER_CROP_FRACTION',
     'center_crop_image',
     'center_crop_image_v2',
+    'compute_center_crop',
     'random_crop_image',
     'random_crop_image_v2',
+    'sample_crop',
 ]
 
 CENTER_CROP_FRACTION = 0.875
 
 
-def _compute_center_crop(size: tf.Tensor, fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
+def compute_center_crop(size: tf.Tensor, fraction: float) -> tuple[tf.Tensor, tf.Tensor]:
     """int32 offset [2] and side [] of the central square of `fraction` times the short side."""
     size = tf.cast(size, tf.float32)
     side = fraction * tf.minimum(size[0], size[1])
@@ -32,7 +34,7 @@ def center_crop_image(
     image: tf.Tensor, center_crop_fraction: float = CENTER_CROP_FRACTION
 ) -> tf.Tensor:
     """The central square, its side `center_crop_fraction` of the short side (1409.1556)."""
-    offset, side = _compute_center_crop(tf.shape(image)[:2], center_crop_fraction)
+    offset, side = compute_center_crop(tf.shape(image)[:2], center_crop_fraction)
     return image[offset[0] : offset[0] + side, offset[1] : offset[1] + side, :]
 
 
@@ -51,12 +53,12 @@ def center_crop_image_v2(
     Returns:
         uint8 [side, side, 3].
     """
-    offset, side = _compute_center_crop(image_shape[:2], center_crop_fraction)
+    offset, side = compute_center_crop(image_shape[:2], center_crop_fraction)
     window = tf.stack([offset[0], offset[1], side, side])
     return tf.image.decode_and_crop_jpeg(image_bytes, window, channels=3)
 
 
-def _sample_crop(
+def sample_crop(
     image_shape: tf.Tensor,
     aspect_ratio_range: Sequence[float],
     area_range: Sequence[float],
@@ -101,7 +103,7 @@ def random_crop_image(
     Returns:
         [crop height, crop width, channels].
     """
-    offset, size = _sample_crop(tf.shape(image), aspect_ratio_range, area_range, max_attempts, seed)
+    offset, size = sample_crop(tf.shape(image), aspect_ratio_range, area_range, max_attempts, seed)
     return tf.slice(image, offset, size)
 
 
@@ -114,6 +116,6 @@ def random_crop_image_v2(
     seed: Seed = None,
 ) -> tf.Tensor:
     """`random_crop_image` of a JPEG file, of which it decodes only that part; uint8."""
-    offset, size = _sample_crop(image_shape, aspect_ratio_range, area_range, max_attempts, seed)
+    offset, size = sample_crop(image_shape, aspect_ratio_range, area_range, max_attempts, seed)
     window = tf.stack([offset[0], offset[1], size[0], size[1]])
     return tf.image.decode_and_crop_jpeg(image_bytes, window, channels=3)

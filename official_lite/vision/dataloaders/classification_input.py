@@ -1,0 +1,175 @@
+"""Parser of image classification: encoded images to network inputs and labels.
+
+Only the crop that is used is decoded, and images stay uint8: the model normalises them on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from official_lite.core import randomness
+from official_lite.vision.dataloaders import decoder, image_decoding, parser
+from official_lite.vision.ops import image_colour, image_crop, jpeg_windows, uint8_images
+
+__all__ = ['Augmenter', 'Decoder', 'Parser']
+
+# Model Garden's features.
+IMAGE_KEY = 'image/encoded'
+LABEL_KEY = 'image/class/label'
+
+
+class Augmenter(Protocol):
+    """What changes a resized training image, such as `augment.RandAugment`."""
+
+    def distort(self, image: tf.Tensor, seed: Any = None) -> tf.Tensor:
+        """A changed uint8 [height, width, 3]."""
+
+
+class Decoder(decoder.Decoder):
+    """Reads image and label of a `tf.train.Example`; the image stays encoded.
+
+    Args:
+        image_field_key: Feature of the encoded image.
+        label_field_key: Feature of the label.
+        is_multilabel: Whether an image has any number of labels.
+    """
+
+    def __init__(
+        self,
+        image_field_key: str = IMAGE_KEY,
+        label_field_key: str = LABEL_KEY,
+        is_multilabel: bool = False,
+    ) -> None:
+        self._keys_to_features = {
+            image_field_key: tf.io.FixedLenFeature((), tf.string, ''),
+            label_field_key: tf.io.FixedLenSequenceFeature((), tf.int64, allow_missing=True)
+            if is_multilabel
+            else tf.io.FixedLenFeature((), tf.int64, -1),
+        }
+
+    def decode(self, serialized_example: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The two features: string [] and int64 [], or int64 [n] with several labels."""
+        return tf.io.parse_single_example(serialized_example, self._keys_to_features)
+
+
+class Parser(parser.Parser):
+    """Crops, resizes and augments.
+
+    Args:
+        output_size: (height, width) of the network input, pixels.
+        num_classes: Length of the labels where there are several of an image.
+        image_field_key: Key of the encoded image in a record.
+        label_field_key: Key of the label.
+        decode_jpeg_only: Whether all images are JPEGs, of which only the crop is decoded.
+        aug_rand_hflip: Whether half of the training images are mirrored.
+        aug_crop: Whether images are cropped: at random to train (Inception, 1409.4842), in the
+            centre to evaluate.
+        crop_area_range: Part of the image's area that a random crop has.
+        center_crop_fraction: Side of the central crop, relative to the image's short side.
+        color_jitter: Largest relative change of brightness, contrast and saturation of training
+            images. 0 means none.
+        augmenter: What else is done to a training image. None means nothing.
+        is_multilabel: Whether labels become a vector of zeros and ones.
+        fast_decode: Whether crops of twice the output size or more are shrunk while they are
+            decoded. Faster, and smoother: pixels differ from those of full decoding.
+    """
+
+    def __init__(
+        self,
+        output_size: Sequence[int],
+        num_classes: int,
+        *,
+        image_field_key: str = IMAGE_KEY,
+        label_field_key: str = LABEL_KEY,
+        decode_jpeg_only: bool = True,
+        aug_rand_hflip: bool = True,
+        aug_crop: bool = True,
+        crop_area_range: Sequence[float] = (0.08, 1.0),
+        center_crop_fraction: float = image_crop.CENTER_CROP_FRACTION,
+        color_jitter: float = 0.0,
+        augmenter: Augmenter | None = None,
+        is_multilabel: bool = False,
+        fast_decode: bool = False,
+    ) -> None:
+        self._output_size = [int(length) for length in output_size[:2]]
+        self._num_classes = num_classes
+        self._image_field_key = image_field_key
+        self._label_field_key = label_field_key
+        self._decode_jpeg_only = decode_jpeg_only
+        self._aug_rand_hflip = aug_rand_hflip
+        self._aug_crop = aug_crop
+        self._crop_area_range = tuple(crop_area_range)
+        self._center_crop_fraction = center_crop_fraction
+        self._color_jitter = color_jitter
+        self._augmenter = augmenter
+        self._is_multilabel = is_multilabel
+        self._fast_decode = fast_decode
+
+    def _parse_train_data(
+        self, data: parser.Record, key: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One training example.
+
+        Args:
+            data: An encoded image, string [], and its label, int64 [] or [n].
+            key: int32 [2] that decides all that is random. None means TensorFlow's global seed.
+
+        Returns:
+            uint8 [height, width, 3], and the label: int32 [], or int32 [num_classes].
+        """
+        image = self._decode(data[self._image_field_key], is_training=True, key=key)
+        if self._color_jitter > 0:
+            strength = self._color_jitter
+            image = image_colour.color_jitter(image, strength, strength, strength, seed=key)
+        image = self._resize(image)
+        if self._aug_rand_hflip:
+            draw = tf.random.uniform([]) if key is None else randomness.uniform(key, 'flip')
+            image = tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+            image = tf.ensure_shape(image, [*self._output_size, 3])
+        if self._augmenter is not None:
+            image = self._augmenter.distort(image, seed=key)
+        return image, self._get_label(data)
+
+    def _parse_eval_data(self, data: parser.Record) -> tuple[tf.Tensor, tf.Tensor]:
+        """One example to evaluate on: as `_parse_train_data`, with nothing random."""
+        image = self._decode(data[self._image_field_key], is_training=False, key=None)
+        return self._resize(image), self._get_label(data)
+
+    def _decode(self, image_bytes: tf.Tensor, *, is_training: bool, key: Any) -> tf.Tensor:
+        """The crop, uint8 [rows, columns, 3]."""
+        if not self._aug_crop:
+            return image_decoding.decode_image(image_bytes)
+        min_size = self._output_size if self._fast_decode else None
+        if self._decode_jpeg_only:
+            shape = tf.image.extract_jpeg_shape(image_bytes)
+            window = self._choose_window(shape, is_training=is_training, key=key)
+            return jpeg_windows.decode_window(image_bytes, window, min_size)
+        image = image_decoding.decode_image(image_bytes)
+        window = self._choose_window(tf.shape(image), is_training=is_training, key=key)
+        end = window[:2] + window[2:]
+        return image[window[0] : end[0], window[1] : end[1]]
+
+    def _choose_window(self, image_shape: tf.Tensor, *, is_training: bool, key: Any) -> tf.Tensor:
+        if is_training:
+            area_range = self._crop_area_range
+            return jpeg_windows.sample_window(image_shape, area_range=area_range, seed=key)
+        return jpeg_windows.compute_center_window(image_shape, self._center_crop_fraction)
+
+    def _resize(self, image: tf.Tensor) -> tf.Tensor:
+        resized = uint8_images.resize(image, tf.constant(self._output_size, tf.int32))
+        return tf.ensure_shape(resized, [*self._output_size, 3])
+
+    def _get_label(self, data: parser.Record) -> tf.Tensor:
+        label = data[self._label_field_key]
+        if isinstance(label, tf.SparseTensor):
+            label = label.values
+        label = tf.cast(label, tf.int32)
+        if not self._is_multilabel:
+            return label
+        # A class that is named twice counts once.
+        return tf.reduce_max(
+            tf.one_hot(tf.concat([label, [-1]], 0), self._num_classes, dtype=tf.int32), 0
+        )
