@@ -125,6 +125,24 @@ def test_fpn_ignores_what_it_does_not_read() -> None:
         np.testing.assert_array_equal(values, model({**extra, **features})[level])
 
 
+@pytest.mark.parametrize('make', [fpn.FPN, nasfpn.NASFPN])
+def test_symbolic_inputs_keep_their_levels(make: Any) -> None:
+    """Keras would flatten a dict of more levels than are read, and take level 2 for level 3."""
+    channels = {'2': 8, **SMALL}
+    model = make(_make_specs(channels, (None, None)))
+    inputs = {
+        level: keras.Input(shape[1:], batch_size=1, name=level)
+        for level, shape in _make_specs(channels).items()
+    }
+    outputs = model(inputs)
+    assert {level: x.shape for level, x in outputs.items()} == {
+        level: (1, *shape[1:]) for level, shape in _make_specs(dict.fromkeys('34567', 256)).items()
+    }
+    features = _make_features(channels, batch=1)
+    whole = keras.Model(inputs, outputs)
+    np.testing.assert_array_equal(whole(features)['3'], model(features)['3'])
+
+
 # NAS-FPN
 
 

@@ -173,10 +173,20 @@ class NASFPN(keras.Model):
     def call(
         self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
     ) -> dict[str, Any]:
+        return super().call(self._select(inputs), training=training, mask=mask)
+
+    def compute_output_spec(
+        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
+    ) -> dict[str, Any]:
+        # Keras does not go through `call` for symbolic tensors.
+        return super().compute_output_spec(self._select(inputs), training=training, mask=mask)
+
+    def _select(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The levels that are read, after a check that their maps fit onto one another."""
         used = {str(level): inputs[str(level)] for level in self._input_levels}
         shapes = {level: feature.shape for level, feature in used.items()}
         feature_levels.check_sizes(shapes, self._input_levels, coarsest=self._config['max_level'])
-        return super().call(used, training=training, mask=mask)
+        return used
 
     @property
     def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
