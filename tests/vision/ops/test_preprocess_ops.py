@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from official_lite.core import randomness
 from official_lite.vision.ops import preprocess_ops
+from tests.vision.ops.distributions import measure_difference
 
 RNG = np.random.default_rng(0)
 
@@ -225,3 +227,137 @@ def test_jpeg_quality_changes_some_images():
     np.testing.assert_array_equal(
         preprocess_ops.random_jpeg_quality(image, prob_to_apply=-1.0), image
     )
+
+
+# ---- what is random ------------------------------------------------------------------------------
+
+KEYS = [randomness.make_key(11, index=index) for index in range(300)]
+
+
+def make_places(height: int = 40, width: int = 60) -> tf.Tensor:
+    """Each pixel's value is its row and column."""
+    rows, columns = np.mgrid[:height, :width]
+    return tf.constant(np.stack([rows, columns, rows], -1), tf.uint8)
+
+
+def test_d17_no_function_has_a_fixed_seed() -> None:
+    for name in preprocess_ops.__all__:
+        function = getattr(preprocess_ops, name)
+        if callable(function) and name.startswith(('random_', 'color_')):
+            assert inspect.signature(function).parameters['seed'].default is None, name
+    image = make_places()
+    # There, two functions flip the same images: both have the operation seed 1.
+    horizontal, vertical = [], []
+    for key in KEYS[:100]:
+        horizontal.append(preprocess_ops.random_horizontal_flip(image, seed=key)[0][0, 0, 1] > 0)
+        vertical.append(preprocess_ops.random_vertical_flip(image, seed=key)[0][0, 0, 0] > 0)
+    assert 0.3 < np.mean(np.array(horizontal) == np.array(vertical)) < 0.7
+
+
+def test_color_jitter_is_three_factors_in_order() -> None:
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, [9, 8, 3]), tf.uint8)
+    key = KEYS[0]
+    assert_equal(preprocess_ops.color_jitter(image, seed=key), image)
+    jittered = preprocess_ops.color_jitter(image, 0.4, 0.3, 0.2, seed=key)
+    expected = preprocess_ops.random_brightness(image, 0.4, key)
+    expected = preprocess_ops.random_contrast(expected, 0.3, key)
+    assert_equal(jittered, preprocess_ops.random_saturation(expected, 0.2, key))
+    grey = tf.fill([1, 1, 3], tf.constant(100, tf.uint8))
+    drawn = [int(preprocess_ops.random_brightness(grey, 0.5, key)[0, 0, 0]) for key in KEYS]
+    assert min(drawn) >= 50
+    assert max(drawn) <= 150
+    np.testing.assert_allclose(np.mean(drawn), 99.5, atol=5)
+    np.testing.assert_allclose(np.std(drawn), 100 / np.sqrt(12), atol=3)
+    with pytest.raises(ValueError, match=r'Expected `contrast` to be 0 or more\. Received: -1'):
+        preprocess_ops.random_contrast(image, -1)
+
+
+@pytest.mark.garden
+def test_saturation_equals_model_gardens(garden: Any) -> None:
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, [9, 8, 3]), tf.uint8)
+    for factor in (0.0, 0.4, 1.0, 1.7):
+        assert_equal(preprocess_ops._saturation(image, factor), garden._saturation(image, factor))
+
+
+def test_flips_take_regions_along() -> None:
+    boxes = tf.constant([[0.1, 0.2, 0.5, 0.6]])
+    regions = tf.constant([[0.3, 0.0, 0.4, 0.1]])
+    masks = make_places()[:, :, :1]
+    num_flipped = 0
+    for key in [*KEYS[:30], None]:
+        image, flipped, mask, moved = preprocess_ops.random_horizontal_flip_with_roi(
+            make_places(), boxes, masks, regions, seed=key
+        )
+        is_flipped = bool(image[0, 0, 1] > 0)
+        num_flipped += is_flipped
+        left = [0.4, 0.2][not is_flipped]
+        np.testing.assert_allclose(flipped[0, 1], left, atol=1e-6)
+        np.testing.assert_allclose(moved[0, 1], [0.0, 0.9][is_flipped], atol=1e-6)
+        assert mask.shape == (40, 60, 1)
+    assert 5 < num_flipped < 25
+
+
+def test_crops_take_boxes_and_labels_along() -> None:
+    image = make_places()
+    boxes = np.array([[0.1, 0.1, 0.4, 0.3], [0.5, 0.5, 0.9, 0.9], [0.2, 0.6, 0.5, 0.9]], np.float32)
+    crop = tf.function(preprocess_ops.random_crop_image_with_boxes_and_labels)
+    num_cropped = 0
+    for key in KEYS[:80]:
+        pixels, moved, labels = (
+            np.asarray(x)
+            for x in crop(image, boxes, tf.range(3), 0.3, (0.5, 2.0), (0.0, 1.4, 0.2, 0.1), 50, key)
+        )
+        if pixels.shape == (40, 60, 3):
+            assert len(labels) == 3
+            continue
+        num_cropped += 1
+        low, high = pixels[0, 0, :2].astype(float), pixels[-1, -1, :2].astype(float) + 1
+        height, width = high - low
+        assert 0.5 <= height / width <= 2.0
+        before = boxes * [40, 60, 40, 60]
+        centres = (before[:, :2] + before[:, 2:]) / 2
+        is_inside = ((centres > low) & (centres < high)).all(1)
+        np.testing.assert_array_equal(labels, np.nonzero(is_inside)[0])
+        expected = np.clip((before - np.tile(low, 2)) / np.tile(high - low, 2), 0, 1)
+        np.testing.assert_allclose(moved, expected[is_inside], atol=1e-5)
+    assert num_cropped > 25
+    nothing = tf.zeros([0, 4]), tf.zeros([0], tf.int32)
+    kept = crop(image, *nothing, 0.3, (0.5, 2.0), (0.0, 1.4, 0.2, 0.1), 50, KEYS[0])
+    assert kept[0].shape == image.shape
+
+
+@pytest.mark.garden
+def test_crops_with_boxes_are_distributed_as_model_gardens(garden: Any) -> None:
+    given = (
+        make_places(),
+        tf.constant([[0.1, 0.1, 0.4, 0.3], [0.5, 0.5, 0.9, 0.9], [0.2, 0.6, 0.5, 0.9]]),
+        tf.range(3),
+    )
+    shapes = [[None, None, 3], [None, 4], [None]]
+    specs = [tf.TensorSpec(shape, x.dtype) for shape, x in zip(shapes, given)]
+
+    def measure(module: Any) -> np.ndarray:
+        @tf.function(input_signature=specs)
+        def crop(image: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            pixels, moved, _ = module.random_crop(image, boxes, labels, 0.3, *_DETR)
+            corner = tf.cast(pixels[0, 0, :2], tf.int32)
+            return tf.concat([tf.shape(pixels)[:2], corner, tf.shape(moved)[:1]], 0)
+
+        return np.stack([crop(*given).numpy() for _ in range(400)])
+
+    tf.random.set_seed(4)
+    first, second = measure(preprocess_ops), measure(garden)
+    for column in range(5):
+        assert measure_difference(first[:, column], second[:, column]) < 1
+
+
+_DETR = ((0.5, 2.0), (0.0, 1.4, 0.2, 0.1), 50)
+
+
+def test_jpeg_quality_has_its_probability() -> None:
+    image = make_places()
+    changed = [
+        (preprocess_ops.random_jpeg_quality(image, 20, 60, 0.4, key).numpy() != image.numpy()).any()
+        for key in KEYS[:150]
+    ]
+    assert abs(np.mean(changed) - 0.4) < 0.12
