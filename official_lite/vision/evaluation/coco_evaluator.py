@@ -17,9 +17,12 @@ import numpy as np
 
 from official_lite import errors
 from official_lite.vision.evaluation import annotation_file as annotation_files
-from official_lite.vision.evaluation import box_mapping, coco_metrics
+from official_lite.vision.evaluation import box_mapping, coco_metrics, suspicions
 
 _logger = logging.getLogger(__name__)
+
+# Around a warning, so that it is seen among the lines of progress.
+_RULE = '!' * 80
 
 _PREDICTION_FIELDS = (
     'source_id',
@@ -176,7 +179,6 @@ class COCOEvaluator:
             for image_id, image in images.items()
             for detection in image.detections
         ]
-        self._warn_of_suspicious(images, dataset, detections)
         tables = coco_metrics.compute_coco_metrics(
             dataset,
             detections,
@@ -184,6 +186,7 @@ class COCOEvaluator:
             max_num_detections=self.max_num_eval_detections,
         )
         metrics = tables.metrics()
+        self._warn_of_suspicious(images, dataset, detections, metrics)
         if self._per_category_metrics:
             metrics.update(tables.category_metrics(_category_names(dataset)))
         return metrics
@@ -274,11 +277,8 @@ class COCOEvaluator:
         found = {image.source_id: image for image in reversed(images)}  # the first one wins
         matched = {source_id: found[source_id] for source_id in sorted(set(found) & set(known))}
         if found and not matched:
-            self._warn(
-                f'no evaluated image is in {self._annotation_file}: source ids such as '
-                f'{sorted(found)[:3]}, image ids such as {known[:3]}. All figures are -1. Evaluate '
-                f'the data that the file describes, or leave annotation_file empty'
-            )
+            path = self._annotation_file or ''
+            self._warn(suspicions.explain_unknown_ids(found, known, path))
         elif len(matched) < len(found):
             self._warn(
                 f'{len(found) - len(matched)} of {len(found)} evaluated images are not in '
@@ -331,31 +331,20 @@ class COCOEvaluator:
         images: Mapping[int, _Image],
         dataset: Mapping[str, Any],
         detections: Sequence[Mapping[str, Any]],
+        metrics: Mapping[str, float],
     ) -> None:
         if not images:
             if not self._images:
                 self._warn('no image was evaluated: all figures are -1')
             return
-        if not any(annotation['image_id'] in images for annotation in dataset['annotations']):
-            self._warn(f'no ground truth box in {len(images)} images: all figures are -1')
-        if not detections:
-            self._warn(
-                f'no detection in {len(images)} images: AP is 0. The model finds nothing yet (train '
-                f'longer, check the learning rate), or a score threshold '
-                f'(model.detection_generator.pre_nms_score_threshold) is too high'
-            )
-        categories = {category['id'] for category in dataset['categories']}
-        unknown = {detection['category_id'] for detection in detections} - categories
-        if unknown and self._dataset is not None:
-            self._warn(
-                f'detections of categories {sorted(unknown)[:10]} do not count: '
-                f'{self._annotation_file} has {len(categories)} categories, such as '
-                f'{sorted(categories)[:10]}'
-            )
+        for text in suspicions.find_suspicions(
+            images, dataset, detections, metrics, annotation_file=self._annotation_file or ''
+        ):
+            self._warn(text)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
-        _logger.warning('COCO evaluation: %s.', text)
+        _logger.warning('%s\nCOCO EVALUATION: %s.\n%s', _RULE, text, _RULE)
 
 
 def make_evaluator_inputs(

@@ -244,6 +244,8 @@ def test_warns_when_no_image_id_matches(tmp_path, caplog):
     assert set(metrics.values()) == {-1}
     assert 'no evaluated image is in' in caplog.text
     assert 'image ids such as' in evaluator.warnings[0]
+    assert 'Leave task.annotation_file empty' in evaluator.warnings[0]
+    assert '!' * 80 in caplog.text  # loud
 
 
 def test_warns_when_nothing_was_detected(caplog):
