@@ -19,6 +19,7 @@ from official_lite.vision.dataloaders import (
     class_file,
     coco_writer,
     image_decoding,
+    image_headers,
     tfrecord_writer,
 )
 from official_lite.vision.dataloaders import source as source_lib
@@ -127,9 +128,15 @@ def make_storable(image_bytes: bytes, reading: int = 0) -> bytes:
     """
     if image_bytes.startswith(_KEPT) and reading <= 1:
         return image_bytes
-    pixels = image_decoding.decode_image(tf.constant(image_bytes), tf.constant(reading)).numpy()
+    by_pillow, orientation = divmod(reading, image_headers.BY_PILLOW)
+    pixels = (
+        image_decoding.decode_with_pillow(image_bytes)
+        if by_pillow
+        else image_decoding.decode_image(tf.constant(image_bytes))
+    )
+    upright = image_decoding.orient_image(tf.constant(pixels), tf.constant(orientation))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'PNG')
+    Image.fromarray(upright.numpy()).save(buffer, 'PNG')
     return buffer.getvalue()
 
 
