@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.vision.ops import anchor, box_matcher, box_ops, iou_similarity
+from official_lite.vision.ops import (
+    anchor,
+    anchor_generator,
+    box_matcher,
+    box_ops,
+    iou_similarity,
+    target_gather,
+)
 
 
 def test_anchor_values_by_hand() -> None:
@@ -200,3 +207,113 @@ def test_attributes_and_weights_equal_model_garden() -> None:
         np.testing.assert_allclose(got[2]['depth'][level], expected[2]['depth'][level])
     np.testing.assert_allclose(got[3], expected[3])
     np.testing.assert_allclose(got[4], expected[4])
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize('thresholds', [(0.5, 0.5), (0.6, 0.4)])
+def test_ties_padding_and_boxes_on_thresholds_equal_model_garden(
+    thresholds: tuple[float, float],
+) -> None:
+    """Hand-made: equal boxes, boxes with two best anchors, exact anchors, one of 1 px, halves of
+    anchors (overlaps of exactly 0.5), boxes that force the same anchor."""
+    from official.vision.ops import anchor as garden_anchor
+
+    anchors = anchor.Anchor(3, 4, 1, [1.0, 2.0], 4.0, (64, 96)).multilevel_boxes
+    boxes = np.float32(
+        [
+            [4, 4, 36, 36],  # exactly between four cells: several best anchors
+            [4, 4, 36, 36],  # the same again
+            [0, 0, 1, 1],  # one pixel
+            [-4, -4, 28, 28],  # the half of it lies in the next
+            [12, 12, 44, 28],  # half of an anchor
+            [13, 13, 14, 14],  # forces the anchor of the next one
+            [12, 12, 14, 14],
+            [0, 0, 64, 96],  # all of the image
+        ]
+    )
+    classes = np.arange(1, 9, dtype=np.int32)
+    padded = np.concatenate([boxes, -np.ones((3, 4), np.float32)])[None]
+    padded_classes = np.concatenate([classes, -np.ones(3, np.int32)])[None]
+    attributes = {'number': tf.constant(np.arange(11)[None, :, None])}
+    got = anchor.label_anchors_batch(
+        anchors, padded, padded_classes, *thresholds, attributes=attributes
+    )
+    expected = garden_anchor.AnchorLabeler(*thresholds).label_anchors(
+        anchors, boxes, classes[:, None], {'number': tf.range(8, dtype=tf.int64)[:, None]}
+    )
+    for level in anchors:
+        np.testing.assert_array_equal(got.cls_targets[level][0], expected[0][level])
+        np.testing.assert_allclose(got.box_targets[level][0], expected[1][level], atol=1e-5)
+        np.testing.assert_array_equal(
+            got.attribute_targets['number'][level][0], expected[2]['number'][level]
+        )
+    np.testing.assert_array_equal(got.cls_weights[0], expected[3])
+    np.testing.assert_array_equal(got.box_weights[0], expected[4])
+    assert set(np.concatenate([np.ravel(t) for t in got.cls_targets.values()])) > {-1, 1, 3, 4, 8}
+
+
+@pytest.mark.parametrize(
+    ('num_positives', 'num_negatives', 'expected'),
+    [(25, 25, (25, 25)), (200, 100, (128, 100)), (100, 200, (100, 156)), (200, 200, (128, 128))],
+)
+def test_samples_of_proposals(
+    num_positives: int, num_negatives: int, expected: tuple[int, int]
+) -> None:
+    results = np.full([1000], anchor.IGNORED, np.int32)
+    results[:num_positives] = 0
+    results[num_positives : num_positives + num_negatives] = anchor.NEGATIVE
+    labeler = anchor.RpnAnchorLabeler()
+    key = tf.constant([1, 2])
+    scores, positive, negative = labeler._get_rpn_samples(tf.constant(results), key)
+    assert (np.sum(scores == 1), np.sum(scores == 0)) == expected
+    assert (np.sum(positive == 2), np.sum(negative == 1)) == expected
+    assert not np.any(scores[num_positives + num_negatives :] >= 0)
+    assert not np.any(scores[num_positives : num_positives + num_negatives] == 1)
+    again = labeler._get_rpn_samples(tf.constant(results), key)[0]
+    np.testing.assert_array_equal(again, scores)
+    other = labeler._get_rpn_samples(tf.constant(results), tf.constant([3, 4]))[0]
+    assert np.any(other != scores) is np.bool_(num_positives + num_negatives > 256)
+
+
+@pytest.mark.garden
+def test_labels_of_proposals_equal_model_garden() -> None:
+    """With a sample that all anchors are in, so that nothing is drawn."""
+    from official.vision.ops import anchor as garden_anchor
+
+    anchors = anchor.Anchor(3, 5, 1, [0.5, 1.0], 4.0, (96, 160)).multilevel_boxes
+    boxes, classes = _make_batch()
+    options = {'rpn_batch_size_per_im': 2000}
+    inputs = (anchors, tf.constant(boxes[0, :2]), tf.constant(classes[0, :2, None]))
+    expected = garden_anchor.RpnAnchorLabeler(**options).label_anchors(*inputs)
+    got = anchor.RpnAnchorLabeler(**options).label_anchors(*inputs)
+    for level in anchors:
+        np.testing.assert_array_equal(got[0][level], expected[0][level])
+        np.testing.assert_allclose(got[1][level], expected[1][level], atol=1e-5)
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize('clip_boxes', [False, True])
+def test_anchors_by_size_and_stride_equal_model_garden(clip_boxes: bool) -> None:
+    from official.vision.ops import anchor_generator as garden
+
+    for sizes, scales, strides in (
+        ([32, 64.0], [[1.0, 2.0], [0.5]], [16, 30]),
+        ({'3': 32, '4': 70}, [1.0, 1.5], {'3': 8, '4': 16}),
+    ):
+        arguments = (sizes, scales, [0.5, 1.0], strides, clip_boxes)
+        expected = garden.AnchorGeneratorv1(*arguments)((64, 100))
+        got = anchor_generator.AnchorGeneratorv1(*arguments)((64, 100))
+        tf.nest.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-5), got, expected
+        )
+
+
+def test_values_by_match() -> None:
+    values = tf.constant([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+    mask = tf.constant([[False, True], [False, False]])[..., None]
+    got = target_gather.TargetGather()(values, tf.constant([[1, 0], [1, 1]]), mask, -1)
+    np.testing.assert_array_equal(got, [[[3, 4], [-1, -1]], [[7, 8], [7, 8]]])
+    empty = target_gather.gather_targets(tf.zeros([0, 2]), tf.constant([0, 0, 0]), mask_val=7.0)
+    np.testing.assert_array_equal(empty, np.full((3, 2), 7.0))
+    with pytest.raises(ValueError, match=r'at most 3 dimensions. Received: shape \(1, 1, 1, 1\)'):
+        target_gather.TargetGather()(tf.zeros([1, 1, 1, 1]), tf.constant([[0]]))
