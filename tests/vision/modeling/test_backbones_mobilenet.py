@@ -331,6 +331,35 @@ def test_mobilenet_equals_model_garden(options: dict) -> None:
 
 
 @pytest.mark.garden
+@pytest.mark.parametrize('model_id', ['MobileNetV3Small', 'MobileNetV4HybridMedium'])
+def test_gradients_equal_model_gardens(model_id: str) -> None:
+    """With frozen statistics: each within 1e-3 of its norm plus 1e-5 of the whole gradient's."""
+    import tf_keras
+    from official.vision.modeling.backbones import mobilenet as garden_mobilenet
+
+    shape, options = [None, 64, 64, 3], {'model_id': model_id, 'filter_size_scale': 0.25}
+    generator = np.random.default_rng(1)
+    images = generator.normal(size=(2, 64, 64, 3)).astype(np.float32)
+    theirs = garden_mobilenet.MobileNet(
+        input_specs=tf_keras.layers.InputSpec(shape=shape), **options
+    )
+    ours = mobilenet.MobileNet(input_specs=keras.layers.InputSpec(shape=shape), **options)
+    garden_weights.randomize_weights(theirs)
+    garden_weights.carry_weights(theirs, ours)
+    pairs = [(a, b.value) for a, b in garden_weights.pair_variables(theirs, ours) if a.trainable]
+    gradients = []
+    for side, model in enumerate((theirs, ours)):
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=False)
+            loss = tf.add_n([tf.reduce_mean(outputs[level] ** 2) for level in sorted(outputs)])
+        gradients.append(tape.gradient(loss, [pair[side] for pair in pairs]))
+    whole = np.sqrt(sum(float(tf.reduce_sum(g**2)) for g in gradients[0]))
+    for (variable, _), expected, got in zip(pairs, *gradients, strict=True):
+        difference, norm = float(tf.norm(got - expected)), float(tf.norm(expected))
+        assert difference <= 1e-3 * norm + 1e-5 * whole, variable.name
+
+
+@pytest.mark.garden
 def test_defect_attention_takes_maps_that_are_not_square() -> None:
     import tf_keras
     from official.vision.modeling.backbones import mobilenet as garden_mobilenet
