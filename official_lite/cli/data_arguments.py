@@ -18,7 +18,7 @@ from official_lite.modeling import hyperparams
 if TYPE_CHECKING:
     from official_lite.vision.dataloaders import source as source_lib
 
-__all__ = ['ChosenData', 'build_source', 'define_data_flags', 'parse_data']
+__all__ = ['ChosenData', 'build_source', 'check_png', 'define_data_flags', 'parse_data', 'save_png']
 
 # What counts where no experiment is named: what a user with own data starts from.
 _DEFAULT_CONFIG_FILE = 'retinanet/own_data.yaml'
@@ -169,3 +169,26 @@ def build_source(data: ChosenData) -> source_lib.Source:
     source = sources.build_source(data.data_config, where=data.where)
     data_info.check_not_empty(source.info)
     return source
+
+
+def check_png(flag: str, path: str) -> None:
+    """Raises UsageError unless a path ends with .png."""
+    if not path.lower().endswith('.png'):
+        raise errors.UsageError(
+            where=flag, expected='a name that ends with .png', received=repr(path)
+        )
+
+
+def save_png(flag: str, picture: Any, path: str) -> str:
+    """Writes a picture, uint8 [height, width, 3], and returns the path.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from official_lite.vision import visualization
+
+    try:
+        return visualization.save_png(picture, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise errors.UsageError(f'cannot be written ({reason})', where=f'{flag}={path}') from error

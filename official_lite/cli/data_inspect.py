@@ -24,11 +24,12 @@ def main(argv: list[str]) -> None:
         argv: Program name and flags.
     """
     values, _ = arguments.parse_flags(argv, _define, _DESCRIPTION)
+    if values.plots:
+        data_arguments.check_png('--plots', values.plots)
     data = data_arguments.parse_data(values)
     source = data_arguments.build_source(data)
     from rich import console as rich_console
 
-    from official_lite.vision import visualization
     from official_lite.vision.data import anchor_fit, inspection, plots, report
 
     checked = values.num_checked_images
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> None:
     else:
         report.print_inspection(found, rich_console.Console())
     if values.plots:
-        path = visualization.save_png(plots.draw_inspection(found), values.plots)
+        path = data_arguments.save_png('--plots', plots.draw_inspection(found), values.plots)
         if not values.json:
             print(f'plots in {path}')
 

@@ -6,7 +6,6 @@ import os
 
 from absl import flags
 
-from official_lite import errors
 from official_lite.cli import arguments, data_arguments, reporting
 from official_lite.core import run_checks
 
@@ -26,15 +25,11 @@ def main(argv: list[str]) -> None:
         argv: Program name and flags.
     """
     values, _ = arguments.parse_flags(argv, _define, _DESCRIPTION)
-    if not values.output.lower().endswith('.png'):
-        raise errors.UsageError(
-            where='--output', expected='a name that ends with .png', received=repr(values.output)
-        )
+    data_arguments.check_png('--output', values.output)
     data = data_arguments.parse_data(values)
     run_checks.check_runnable(data.config, 'preview')  # the model; the reader checks the data
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     from official_lite.core import randomness
-    from official_lite.vision import visualization
     from official_lite.vision.data import preview
 
     randomness.set_run_seed(data.config.runtime.seed)
@@ -48,7 +43,7 @@ def main(argv: list[str]) -> None:
     base, suffix = os.path.splitext(values.output)
     for number, picture in enumerate(pictures):
         name = f'{base}-{number}{suffix}' if values.num_batches > 1 else values.output
-        print(visualization.save_png(picture, name))
+        print(data_arguments.save_png('--output', picture, name))
 
 
 def _define(values: flags.FlagValues) -> None:

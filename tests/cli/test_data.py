@@ -79,6 +79,7 @@ def test_help_is_fast(action: str) -> None:
             ('preview', *EMBEDDED, '--output=x.jpg'),
             r"--output: .*ends with \.png; received 'x\.jpg'",
         ),
+        (('inspect', *EMBEDDED, '--plots=x'), r"--plots: .*ends with \.png; received 'x'"),
         (('preview', '--experiment=retinanet'), r'task\.model\.input_size'),
     ],
 )
@@ -210,6 +211,35 @@ def test_preview(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> 
     assert out.split() == [str(tmp_path / 'a' / f'p-{i}.png') for i in range(2)]
     widths = [Image.open(path).width for path in out.split()]
     assert widths == [644, 320]  # four images, and the last two below each other
+
+
+@pytest.mark.usefixtures('needs_digits')
+def test_a_picture_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / 'file').write_text('')
+    code, _, err = run(
+        capsys, 'inspect', *EMBEDDED, f'--plots={tmp_path / "file" / "x.png"}', '--json'
+    )
+    assert code == 2
+    assert re.search(r'error: --plots=.*x\.png: cannot be written', err)
+
+
+def test_data_that_cannot_be_read_ends_with_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.jpg')
+    content = (tmp_path / 'a.jpg').read_bytes()
+    (tmp_path / 'a.jpg').write_bytes(content[: len(content) // 2])
+    (tmp_path / 'a.json').write_text(
+        '{"images": [{"id": 1, "file_name": "a.jpg", "height": 8, "width": 8}], '
+        '"categories": [{"id": 1, "name": "x"}], "annotations": []}'
+    )
+    source = f'--source=coco:{tmp_path / "a.json"}'
+    code, _, err = run(capsys, 'convert', source, f'--output={tmp_path / "out" / "x"}')
+    assert code == 1
+    assert re.search(r'error: .*a\.jpg: the image', err)
+    assert 'Traceback' not in err
 
 
 # ---- on real data -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -187,13 +188,25 @@ def convert_to_tfrecords(
         overwrite=overwrite,
     )
     loader = _Loader(source, num_workers, finish)
-    with writer:
+    with _clear_write_errors(prefix), writer:
         for serialized in loader:
             assert isinstance(serialized, bytes)
             writer.write(serialized)
             if on_progress:
                 on_progress(writer.num_written)
     return _make_conversion(loader, writer.paths, writer.class_path, writer.num_written)
+
+
+@contextlib.contextmanager
+def _clear_write_errors(output: str) -> Iterator[None]:
+    """Raises UsageError where files cannot be written: no permission, no space."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, 'strerror', None) or getattr(error, 'message', error)
+        raise errors.UsageError(
+            f'cannot be written ({reason})', where=f'--output={output}'
+        ) from error
 
 
 def _check_count(name: str, value: int, maximum: int | None) -> None:
@@ -275,20 +288,27 @@ def convert_to_coco(
             hint='give another folder, or --overwrite',
         )
     temporary = target / '.partial'
-    shutil.rmtree(temporary, ignore_errors=True)
-    writer = coco_writer.CocoWriter(temporary, source.info)
     loader = _Loader(source, num_workers, lambda loaded: _make_example(source, loaded))
     try:
-        for example in loader:
-            assert isinstance(example, tfrecord_writer.DetectionExample)
-            writer.add(example)
-            if on_progress:
-                on_progress(writer.num_images)
-        writer.finish()
-        for path in old:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (temporary / 'images').rename(target / 'images')
-        (temporary / 'annotations.json').rename(target / 'annotations.json')
+        with _clear_write_errors(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            writer = coco_writer.CocoWriter(temporary, source.info)
+            for example in loader:
+                assert isinstance(example, tfrecord_writer.DetectionExample)
+                writer.add(example)
+                if on_progress:
+                    on_progress(writer.num_images)
+            writer.finish()
+            _publish(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return _make_conversion(loader, [str(target / 'annotations.json')], '', writer.num_images)
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Moves a COCO data set to where it belongs, in place of one that is there."""
+    for name in ('images', 'annotations.json'):
+        old = target / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        (temporary / name).replace(old)

@@ -293,6 +293,26 @@ def test_wrong_arguments(tmp_path: pathlib.Path) -> None:
         convert.convert_to_tfrecords(source, str(tmp_path / 'file' / 'x'))
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(
+        errors.UsageError, match=r'--output=.*file/x: cannot be written \(Not a dir'
+    ):
+        convert.convert_to_coco(make_source(), str(tmp_path / 'file' / 'x'))
+
+
+def test_no_space_is_told_without_leaving_anything(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, 'No space left on device')
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, 'write', fail)
+    with pytest.raises(errors.UsageError, match=r'cannot be written .No space left on device'):
+        convert.convert_to_tfrecords(make_source(), str(tmp_path / 'out' / 'x'))
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
 def test_coco_needs_different_ids(tmp_path: pathlib.Path) -> None:
     source = data_makers.make_table([1, 1])
     table = dataclasses.replace(source.table, source_ids=np.array([4, 4]))
