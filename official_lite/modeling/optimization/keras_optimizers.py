@@ -79,7 +79,7 @@ class Muon(ReplicatedOptimizer, keras.optimizers.Muon):
     def build(self, variables: Sequence[Any]) -> None:
         if not self.built:
             variables = list(variables)
-            self._excluded.check_used([self.variable_key(v) for v in variables])
+            self._excluded.check_used(self.pattern_keys(variables))
         super().build(variables)
 
     def _should_use_adamw(self, variable: Any) -> bool:

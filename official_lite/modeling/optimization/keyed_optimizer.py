@@ -64,6 +64,14 @@ class KeyedOptimizer(keras.optimizers.Optimizer):
             key = f'{path}_{number}'
         return key
 
+    def pattern_keys(self, variables: Sequence[Any]) -> list[str]:
+        """Keys that a name pattern may be meant for: the whole model's, frozen variables too.
+
+        Args:
+            variables: The trainable ones; only they are known without `set_variable_keys`.
+        """
+        return list(self._names.variables) or [self.variable_key(v) for v in variables]
+
     @property
     def known_variables(self) -> list[Any]:
         """The variables of the model that `set_variable_keys` named."""

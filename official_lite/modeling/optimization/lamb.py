@@ -56,7 +56,7 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         if self.built:
             return
         variables = list(variables)
-        self._exclusions.check_used([self.variable_key(v) for v in variables])
+        self._exclusions.check_used(self.pattern_keys(variables))
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(
             variables, ['momentum', 'velocity']

@@ -177,7 +177,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
             return
         variables = list(variables)
         if self.weight_decay:
-            self._decay_rule.check_used([self.variable_key(v) for v in variables])
+            self._decay_rule.check_used(self.pattern_keys(variables))
         super().build(variables)
         if self._num_micro_steps > 1:
             self._gradient_sums = self.add_optimizer_variables(variables, 'gradient_accumulator')

@@ -218,6 +218,17 @@ def test_pattern_that_matches_nothing_is_refused_at_build():
         optimizer.build([tf.Variable([1.0], name='kernel')])
 
 
+def test_pattern_of_frozen_variables_is_no_mistake():
+    optimizer = legacy_adamw.AdamWeightDecay(
+        0.1, weight_decay_rate=0.1, exclude_from_weight_decay=['backbone/.*/bias']
+    )
+    kernel, frozen = tf.Variable([1.0]), tf.Variable([1.0], trainable=False)
+    optimizer.set_variable_keys({'head/kernel': kernel, 'backbone/stem/bias': frozen})
+    optimizer.build([kernel])
+    optimizer.apply_gradients([(tf.constant([0.0]), kernel)])
+    np.testing.assert_allclose(kernel, [0.99])
+
+
 # Model Garden's optimizers.
 
 GARDEN = [
