@@ -79,6 +79,30 @@ def test_retinanet_resnetfpn_coco(tmp_path: pathlib.Path) -> None:
     assert '    num_classes: 91\n' in (tmp_path / 'run' / 'params.yaml').read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('experiment', 'overrides'),
+    [
+        ('retinanet_mobile_coco', 'task.model.backbone.spinenet_mobile.model_id=49XS'),
+        ('retinanet_spinenet_coco', 'task.model.backbone.spinenet.model_id=49S'),
+    ],
+)
+def test_spinenets_on_coco(tmp_path: pathlib.Path, experiment: str, overrides: str) -> None:
+    table = data_makers.make_table([2, 1, 0, 3], height=96, width=128)
+    for name in ('train', 'val'):
+        tfrecord_writer.write_tfrecords(tfrecord_writer.make_examples(table), tmp_path / name)
+    run(
+        tmp_path / 'run',
+        f'--experiment={experiment}',
+        f'--params_override={BATCHES},{TWO_STEPS},trainer.validation_steps=2',
+        f"--params_override={TRAIN}.input_path='{tmp_path}/train*',"
+        f"{VALIDATION}.input_path='{tmp_path}/val*'",
+        f"--params_override=task.annotation_file='',task.model.input_size=[128,128,3],{overrides},"
+        'task.model.head.num_convs=1,task.model.head.num_filters=16',
+    )
+    check_run(tmp_path / 'run', num_steps=2)
+
+
 def test_own_data(tmp_path: pathlib.Path) -> None:
     table = data_makers.make_table([2, 1, 0, 3], height=96, width=128)
     for name in ('train', 'val'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -261,6 +262,45 @@ def test_builders_refuse_the_config_of_another_backbone() -> None:
 def test_configs_are_checked(config: Any, match: str) -> None:
     with pytest.raises(errors.OfficialLiteError, match=match):
         config.validate()
+
+
+_CHANGES: dict[str, dict[str, Any]] = {
+    'spinenet': {
+        'model_id': '49',
+        'stochastic_depth_drop_rate': 0.5,
+        'min_level': 4,
+        'max_level': 6,
+    },
+    'spinenet_mobile': {
+        'model_id': '49S',
+        'stochastic_depth_drop_rate': 0.5,
+        'se_ratio': 0.5,
+        'expand_ratio': 3,
+        'min_level': 4,
+        'max_level': 6,
+        'use_keras_upsampling_2d': True,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'field'), [(name, field) for name in _CHANGES for field in _CHANGES[name]]
+)
+def test_d3_a_field_changes_the_model(name: str, field: str) -> None:
+    config = getattr(backbones_cfg.Backbone(), name)
+    fields = {f.name for f in dataclasses.fields(config)} - {'default_params', 'restrictions'}
+    assert fields == set(_CHANGES[name])
+    base = {'model_id': '49S' if name == 'spinenet' else '49XS'}
+    models = [_build(name, **{**base, **x}) for x in ({}, {field: _CHANGES[name][field]})]
+    described = [
+        [
+            (type(layer).__name__, layer.name, layer.get_config().get('stochastic_depth_drop_rate'))
+            for layer in model.layers
+        ]
+        + [(v.path, v.shape) for v in model.variables]
+        for model in models
+    ]
+    assert described[0] != described[1]
 
 
 # Parity with Model Garden

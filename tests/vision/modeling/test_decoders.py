@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from typing import Any
 
@@ -376,6 +377,35 @@ def test_builders_pass_everything_on(name: str) -> None:
     }
     found = model.get_config()
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('num_filters', 8),
+        ('num_repeats', 2),
+        ('use_separable_conv', True),
+        ('merge_filters', 24),
+        ('merge_filters', None),
+    ],
+)
+def test_d3_a_field_of_nasfpn_changes_the_model(name: str, value: Any) -> None:
+    fields = {field.name for field in dataclasses.fields(decoders_cfg.NASFPN)}
+    assert fields - {'default_params', 'restrictions'} == {
+        'num_filters',
+        'num_repeats',
+        'use_separable_conv',
+        'merge_filters',
+    }
+    base = {'num_filters': 16, 'num_repeats': 1, 'merge_filters': 32}
+    first, second = (
+        factory.build_decoder(
+            _make_specs(SMALL), _make_model_config(type='nasfpn', nasfpn={**base, **change})
+        )
+        for change in ({}, {name: value})
+    )
+    shapes = [[(v.path, v.shape) for v in model.variables] for model in (first, second)]
+    assert shapes[0] != shapes[1]
 
 
 def test_builders_refuse_the_config_of_another_decoder() -> None:
