@@ -34,6 +34,7 @@ PolicyName = Literal[
     'vit',
     'deit3_three_augment',
 ]
+FillMode = Literal['reflect', 'constant']
 RANDAUGMENT_OPERATIONS = (
     'AutoContrast',
     'Equalize',
@@ -67,6 +68,8 @@ class RandAugment(hyperparams.Config):
             means none.
         prob_to_apply: Chance of each operation. None means always.
         exclude_ops: Names of operations that are left out: 'Invert', 'Rotate', ...
+        fill_mode: Ours. What rotations, shifts and shears bring in at the edges: 'reflect' mirrors
+            the image, in detection with objects that have no boxes; 'constant' is grey.
     """
 
     num_layers: int = 2
@@ -76,6 +79,8 @@ class RandAugment(hyperparams.Config):
     magnitude_std: float = 0.0
     prob_to_apply: Optional[float] = None
     exclude_ops: list[str] = dataclasses.field(default_factory=list)
+    # Ours.
+    fill_mode: FillMode = 'reflect'
 
     def _check(self, report: hyperparams.Report) -> None:
         check_share(self, report, 'prob_to_apply')
@@ -100,11 +105,14 @@ class AutoAugment(hyperparams.Config):
             detection; in detection all of them move boxes with the image.
         cutout_const: Half of the side of Cutout's grey square at magnitude 10, in px.
         translate_const: Shift at magnitude 10, in px.
+        fill_mode: Ours. As in RandAugment.
     """
 
     augmentation_name: PolicyName = 'v0'
     cutout_const: float = 100
     translate_const: float = 250
+    # Ours.
+    fill_mode: FillMode = 'reflect'
 
 
 @dataclasses.dataclass

@@ -117,7 +117,7 @@ def _shift_boxes(
 
 
 def rotate_with_bboxes(
-    image: tf.Tensor, bboxes: tf.Tensor, degrees: Number, replace: Any
+    image: tf.Tensor, bboxes: tf.Tensor, degrees: Number, replace: Any, fill_mode: str = 'reflect'
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Rotates image and boxes around the image's centre; a box becomes the hull of its corners.
 
@@ -126,31 +126,42 @@ def rotate_with_bboxes(
         bboxes: float32 [..., 4] (see the module's docstring).
         degrees: Counter-clockwise on the screen, if positive.
         replace: See `image_geometry`.
+        fill_mode: Likewise. 'reflect' mirrors objects too, without boxes.
 
     Returns:
         Image and boxes, of the same shapes.
     """
     boxes = _rotate_boxes(bboxes, *_image_size(image), degrees)
-    return image_geometry.wrapped_rotate(image, degrees, replace), boxes
+    return image_geometry.wrapped_rotate(image, degrees, replace, fill_mode), boxes
 
 
 def shear_with_bboxes(
-    image: tf.Tensor, bboxes: tf.Tensor, level: Number, replace: Any, shear_horizontal: bool
+    image: tf.Tensor,
+    bboxes: tf.Tensor,
+    level: Number,
+    replace: Any,
+    shear_horizontal: bool,
+    fill_mode: str = 'reflect',
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`image_geometry.shear_x`, or `shear_y`, of image and boxes; see `rotate_with_bboxes`."""
     shear = image_geometry.shear_x if shear_horizontal else image_geometry.shear_y
     boxes = _shear_boxes(bboxes, *_image_size(image), level, shear_horizontal)
-    return shear(image, level, replace), boxes
+    return shear(image, level, replace, fill_mode), boxes
 
 
 def translate_bbox(
-    image: tf.Tensor, bboxes: tf.Tensor, pixels: Number, replace: Any, shift_horizontal: bool
+    image: tf.Tensor,
+    bboxes: tf.Tensor,
+    pixels: Number,
+    replace: Any,
+    shift_horizontal: bool,
+    fill_mode: str = 'reflect',
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`image_geometry.translate_x`, or `translate_y`, of image and boxes; see
     `rotate_with_bboxes`."""
     move = image_geometry.translate_x if shift_horizontal else image_geometry.translate_y
     boxes = _shift_boxes(bboxes, *_image_size(image), pixels, shift_horizontal)
-    return move(image, pixels, replace), boxes
+    return move(image, pixels, replace, fill_mode), boxes
 
 
 def translate_y_only_bboxes(

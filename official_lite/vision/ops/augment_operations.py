@@ -70,11 +70,13 @@ class Call:
         argument: What `compute_argument` gave; a number or a float32 tensor of shape [].
         prob: The policy's probability, for operations that draw for each box.
         seed: Of this application.
+        fill_mode: What geometric operations bring in from outside (see `image_geometry`).
     """
 
     argument: Number = 0
     prob: Number = 1.0
     seed: Seed = None
+    fill_mode: str = 'reflect'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +135,8 @@ def _geometry(without_boxes: Callable[..., tf.Tensor], with_boxes: Callable[...,
     def apply(image: tf.Tensor, boxes: Any, call: Call) -> ImageAndBoxes:
         argument = negate_at_random(call.argument, call.seed)
         if boxes is None:
-            return without_boxes(image, argument, REPLACE_VALUE), None
-        moved: ImageAndBoxes = with_boxes(image, boxes, argument, REPLACE_VALUE)
+            return without_boxes(image, argument, REPLACE_VALUE, call.fill_mode), None
+        moved: ImageAndBoxes = with_boxes(image, boxes, argument, REPLACE_VALUE, call.fill_mode)
         return moved
 
     return apply
@@ -155,16 +157,18 @@ def _translate_y_only_bboxes(image: tf.Tensor, boxes: Any, call: Call) -> ImageA
 
 
 def _shear(horizontal: bool) -> Operation:
-    def with_boxes(image: tf.Tensor, boxes: tf.Tensor, level: Number, replace: Any) -> Any:
-        return augment_boxes.shear_with_bboxes(image, boxes, level, replace, horizontal)
+    def with_boxes(*args: Any) -> ImageAndBoxes:
+        image, boxes, level, replace, fill_mode = args
+        return augment_boxes.shear_with_bboxes(image, boxes, level, replace, horizontal, fill_mode)
 
     shear = image_geometry.shear_x if horizontal else image_geometry.shear_y
     return Operation(_geometry(shear, with_boxes), _scale(0.3))
 
 
 def _translate(horizontal: bool) -> Operation:
-    def with_boxes(image: tf.Tensor, boxes: tf.Tensor, pixels: Number, replace: Any) -> Any:
-        return augment_boxes.translate_bbox(image, boxes, pixels, replace, horizontal)
+    def with_boxes(*args: Any) -> ImageAndBoxes:
+        image, boxes, pixels, replace, fill_mode = args
+        return augment_boxes.translate_bbox(image, boxes, pixels, replace, horizontal, fill_mode)
 
     move = image_geometry.translate_x if horizontal else image_geometry.translate_y
     return Operation(

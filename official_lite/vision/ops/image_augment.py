@@ -61,6 +61,7 @@ def _apply_steps(
     arguments: tf.Tensor,
     probs: tf.Tensor,
     seed: Seed,
+    fill_mode: str,
 ) -> tuple[tf.Tensor, Any]:
     """Applies one operation after the other, in one loop, so that each is traced once.
 
@@ -72,6 +73,7 @@ def _apply_steps(
         arguments: float32 [steps].
         probs: float32 [steps].
         seed: See `random_draws`.
+        fill_mode: See `image_geometry`.
     """
     dtype = image.dtype
     if dtype != tf.uint8:
@@ -81,7 +83,7 @@ def _apply_steps(
         bboxes = tf.zeros([0, 4])
 
     def step(number: tf.Tensor, image: tf.Tensor, bboxes: tf.Tensor) -> Any:
-        call = Call(arguments[number], probs[number], fold_in(seed, number))
+        call = Call(arguments[number], probs[number], fold_in(seed, number), fill_mode)
 
         def make_branch(operation: Operation) -> Any:
             def branch() -> tuple[tf.Tensor, tf.Tensor]:
@@ -112,6 +114,8 @@ class AutoAugment(ImageAugment):
         policies: Sub-policies of (operation, probability, magnitude) instead; all of one length.
         cutout_const: Half of Cutout's side at magnitude 10, pixels.
         translate_const: Shift of TranslateX and TranslateY at magnitude 10, pixels.
+        fill_mode: What geometric operations bring in from outside: 'reflect', which mirrors the
+            image as Model Garden does, or 'constant', grey.
 
     Raises:
         KeyError: An operation is unknown.
@@ -125,10 +129,12 @@ class AutoAugment(ImageAugment):
         policies: Iterable[Iterable[tuple[str, float, float]]] | None = None,
         cutout_const: float = 100,
         translate_const: float = 250,
+        fill_mode: str = 'reflect',
     ) -> None:
         self.augmentation_name = augmentation_name
         self.cutout_const = float(cutout_const)
         self.translate_const = float(translate_const)
+        self.fill_mode = fill_mode
         self.available_policies = augment_policies.POLICIES
         self.policies = list(policies) if policies else self._find_policies()
         _check_policies(self.policies)
@@ -173,6 +179,7 @@ class AutoAugment(ImageAugment):
             arguments=arguments,
             probs=probs,
             seed=seed,
+            fill_mode=self.fill_mode,
         )
 
 
@@ -206,6 +213,7 @@ class RandAugment(ImageAugment):
             within 0 and 10. 0 means none.
         prob_to_apply: Chance of each layer. None means always.
         exclude_ops: Names of operations to leave out.
+        fill_mode: As in `AutoAugment`.
 
     Raises:
         KeyError: A name in `exclude_ops` is no operation.
@@ -216,15 +224,17 @@ class RandAugment(ImageAugment):
         num_layers: int = 2,
         magnitude: float = 10.0,
         cutout_const: float = 40.0,
-        translate_const: float = 100.0,
+        translate_const: float = 10.0,
         magnitude_std: float = 0.0,
         prob_to_apply: float | None = None,
         exclude_ops: Sequence[str] | None = None,
+        fill_mode: str = 'reflect',
     ) -> None:
         self.num_layers = num_layers
         self.magnitude = float(magnitude)
         self.cutout_const = float(cutout_const)
         self.translate_const = float(translate_const)
+        self.fill_mode = fill_mode
         self.magnitude_std = float(magnitude_std)
         self.prob_to_apply = None if prob_to_apply is None else float(prob_to_apply)
         excluded = {_drop_suffix(name) for name in exclude_ops or ()}
@@ -263,6 +273,7 @@ class RandAugment(ImageAugment):
             arguments=self._compute_arguments(operations, choices, seed),
             probs=tf.ones(shape),
             seed=seed,
+            fill_mode=self.fill_mode,
         )
 
     def _compute_arguments(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from official_lite.vision.dataloaders import (
     input_reader,
     retinanet_input,
 )
-from official_lite.vision.ops import augment, augment_policies
+from official_lite.vision.ops import augment, augment_policies, mosaic, ssd_crop
 from tests.vision.dataloaders import data_makers
 
 SIZE = (96, 128)
@@ -229,6 +231,26 @@ def test_names_in_configs_are_those_of_the_operations() -> None:
 def test_what_cannot_be_is_refused(fields: Any, match: str) -> None:
     with pytest.raises(hyperparams.ConfigError, match=match):
         build(**fields)
+
+
+@pytest.mark.parametrize(
+    ('function', 'config'),
+    [
+        (augment.AutoAugment, augmentation_cfg.AutoAugment),
+        (augment.RandAugment, augmentation_cfg.RandAugment),
+        (augment.RandomErasing, augmentation_cfg.RandomErasing),
+        (augment.MixupAndCutmix, augmentation_cfg.MixupAndCutmix),
+        (mosaic.make_mosaics, augmentation_cfg.Mosaic),
+    ],
+)
+def test_d18_defaults_are_those_of_the_configs(function: Any, config: type) -> None:
+    parameters = inspect.signature(function).parameters
+    for field in dataclasses.fields(config):
+        if field.name not in ('default_params', 'restrictions'):
+            default = getattr(config(), field.name) or None
+            assert (parameters[field.name].default or None) == default, field.name
+    case, expected = ssd_crop.CropCase(), augmentation_cfg.SSDRandomCropParam()
+    assert dataclasses.asdict(case).items() <= expected.as_dict().items()
 
 
 def test_mosaics_need_batches_of_four() -> None:

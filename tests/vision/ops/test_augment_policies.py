@@ -80,6 +80,18 @@ def test_every_policy_keeps_shapes_with_boxes(name: str) -> None:
     assert (moved != boxes.numpy()).any() == has_geometry
 
 
+def test_what_comes_from_outside_is_mirrored_or_grey() -> None:
+    image = tf.fill([24, 26, 3], tf.constant(7, tf.uint8))
+    boxes = tf.constant([[0.1, 0.2, 0.6, 0.9]])
+    for name in augment_operations.GEOMETRIC:
+        policies = [[(name, 1.0, 8), (name, 1.0, 8)]]
+        mirrored = augment.AutoAugment(policies=policies, translate_const=9)
+        grey = augment.AutoAugment(policies=policies, translate_const=9, fill_mode='constant')
+        assert (mirrored.distort(image, KEYS[0]).numpy() == 7).all()
+        for pixels in (grey.distort(image, KEYS[0]), grey.distort_with_boxes(image, boxes)[0]):
+            assert set(np.unique(pixels)) == {7, 128}
+
+
 @pytest.mark.parametrize(
     ('policies', 'error', 'match'),
     [
