@@ -6,32 +6,23 @@ import dataclasses
 import difflib
 import types
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import keras
 
 from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
 from official_lite.vision.modeling.backbones import factory
+from official_lite.vision.modeling.backbones import mobilenet_layers as layers
 from official_lite.vision.modeling.backbones.mobilenet_blocks import BlockSpec
 from official_lite.vision.modeling.backbones.mobilenet_specs import MOBILENET_SPECS
-from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers import nn_layers
 from official_lite.vision.modeling.layers.nn_blocks import Conv2DBNBlock
 
 __all__ = ['MOBILENET_SPECS', 'Conv2DBNBlock', 'MobileNet', 'build_mobilenet']
 
 FIRST_LEVEL = 2
-# Version 1 scales its widths without rounding them to multiples.
-_UNDIVIDED = 'MobileNetV1'
-
-
-class _Placement(NamedTuple):
-    """Stride and dilation of a block, which depend on the output stride and what came before."""
-
-    strides: int
-    dilation_rate: int
-    output_stride: int  # after the block
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -153,7 +144,7 @@ def _check(config: Mapping[str, Any]) -> None:
         )
     if output_stride is None:
         return
-    allowed = (8, 16, 32) if model_id == _UNDIVIDED else (1, 2, 4, 8, 16, 32)
+    allowed = (8, 16, 32) if model_id == layers.UNDIVIDED else (1, 2, 4, 8, 16, 32)
     if output_stride not in allowed:
         raise ValueError(
             f'Expected output_stride None or one of {list(allowed)} for {model_id}. '
@@ -161,23 +152,21 @@ def _check(config: Mapping[str, Any]) -> None:
         )
 
 
-def _get_divisor(config: Mapping[str, Any]) -> int:
-    return 1 if config['model_id'] == _UNDIVIDED else config['divisible_by']
-
-
 def _scale_blocks(config: Mapping[str, Any]) -> list[BlockSpec]:
     """The network's blocks with scaled widths."""
     blocks = list(MOBILENET_SPECS[config['model_id']])
     scale = config['filter_size_scale']
     scales = [scale] * len(blocks)
-    is_last_kept = config['finegrain_classification_mode'] and config['model_id'] != _UNDIVIDED
+    is_last_kept = (
+        config['finegrain_classification_mode'] and config['model_id'] != layers.UNDIVIDED
+    )
     if is_last_kept and scale < 1.0:
         scales[-1] = 1.0
     return [
         dataclasses.replace(
             block,
             filters=nn_layers.round_filters(
-                block.filters, factor, _get_divisor(config), config['min_depth']
+                block.filters, factor, layers.get_divisor(config), config['min_depth']
             )
             if block.filters
             else 0,
@@ -188,19 +177,19 @@ def _scale_blocks(config: Mapping[str, Any]) -> list[BlockSpec]:
 
 def _place(
     block: BlockSpec, current_stride: int, rate: int, limit: Optional[int]
-) -> tuple[_Placement, int]:
+) -> tuple[layers.Placement, int]:
     """Stride and dilation of a block, and the rate for the blocks after it.
 
     Once the features have the output stride, strides turn into dilations of what follows, of the
     very block that would have had the stride too, as in Model Garden.
     """
     if limit is None or current_stride != limit:
-        return _Placement(block.strides, 1, current_stride * block.strides), rate
+        return layers.Placement(block.strides, 1, current_stride * block.strides), rate
     new_rate = rate * block.strides
     if block.kind in ('convbn', 'depsepconv'):
-        return _Placement(1, 1 if block.kernel_size == 1 else rate, current_stride), new_rate
+        return layers.Placement(1, 1 if block.kernel_size == 1 else rate, current_stride), new_rate
     dilation = rate if rate > 1 and block.kernel_size != 1 else new_rate
-    return _Placement(1, dilation, current_stride), new_rate
+    return layers.Placement(1, dilation, current_stride), new_rate
 
 
 def _apply_blocks(
@@ -217,7 +206,9 @@ def _apply_blocks(
         if not config['flat_stochastic_depth_drop_rate']:
             drop_rate = nn_layers.get_stochastic_depth_rate(drop_rate, index + 1, len(blocks))
         name = f'block_{index}_{block.kind}'
-        x, intermediate = _apply_block(x, block, placement, drop_rate, name, config)
+        slot = layers.Slot(x.shape[-1], block, placement, drop_rate, name, config)
+        result = layers.make_layer(slot)(x)
+        x, intermediate = result if isinstance(result, tuple) else (result, {})
         if block.is_output:
             endpoints[str(level)] = x
             endpoints.update({f'{level}/{key}': value for key, value in intermediate.items()})
@@ -226,130 +217,6 @@ def _apply_blocks(
     if str(level) in endpoints:
         level += 1
     return endpoints, x, level
-
-
-def _apply_block(
-    x: keras.KerasTensor,
-    block: BlockSpec,
-    placement: _Placement,
-    drop_rate: Optional[float],
-    name: str,
-    config: Mapping[str, Any],
-) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
-    """One block: its features, and those from inside of it."""
-    layer = _MAKERS[block.kind](_Slot(x.shape[-1], block, placement, drop_rate, name, config))
-    result = layer(x)
-    return result if isinstance(result, tuple) else (result, {})
-
-
-class _Slot(NamedTuple):
-    """What a block is made from."""
-
-    in_filters: int
-    block: BlockSpec
-    placement: _Placement
-    drop_rate: Optional[float]
-    name: str
-    config: Mapping[str, Any]
-
-    @property
-    def norm_options(self) -> dict[str, Any]:
-        names = ('use_sync_bn', 'norm_momentum', 'norm_epsilon')
-        return {'name': self.name, **{name: self.config[name] for name in names}}
-
-    @property
-    def conv_options(self) -> dict[str, Any]:
-        names = ('kernel_initializer', 'kernel_regularizer', 'bias_regularizer')
-        options = {name: self.config[name] for name in names}
-        return {'activation': self.block.activation, **options, **self.norm_options}
-
-    @property
-    def bottleneck_options(self) -> dict[str, Any]:
-        """Arguments of both kinds of inverted bottleneck."""
-        return {
-            'in_filters': self.in_filters,
-            'out_filters': self.block.filters,
-            'expand_ratio': self.block.expand_ratio,
-            'strides': self.placement.strides,
-            'dilation_rate': self.placement.dilation_rate,
-            'stochastic_depth_drop_rate': self.drop_rate,
-            'divisible_by': _get_divisor(self.config),
-            'regularize_depthwise': self.config['regularize_depthwise'],
-            'use_residual': self.block.use_residual,
-            **self.conv_options,
-        }
-
-
-def _make_pooling(slot: _Slot) -> keras.layers.Layer:
-    return keras.layers.GlobalAveragePooling2D(keepdims=True, name=slot.name)
-
-
-def _make_conv(slot: _Slot) -> keras.layers.Layer:
-    return nn_blocks.Conv2DBNBlock(
-        slot.block.filters,
-        slot.block.kernel_size,
-        slot.placement.strides,
-        use_bias=slot.block.use_bias,
-        use_normalization=slot.block.use_normalization,
-        dilation_rate=slot.placement.dilation_rate,
-        **slot.conv_options,
-    )
-
-
-def _make_separable(slot: _Slot) -> keras.layers.Layer:
-    return nn_blocks.DepthwiseSeparableConvBlock(
-        slot.block.filters,
-        slot.block.kernel_size,
-        slot.placement.strides,
-        dilation_rate=slot.placement.dilation_rate,
-        regularize_depthwise=slot.config['regularize_depthwise'],
-        **slot.conv_options,
-    )
-
-
-def _make_inverted(slot: _Slot) -> keras.layers.Layer:
-    return nn_blocks.InvertedBottleneckBlock(
-        kernel_size=slot.block.kernel_size,
-        se_ratio=slot.block.se_ratio,
-        se_gating_activation='hard_sigmoid',
-        expand_se_in_filters=True,
-        use_depthwise=slot.block.use_depthwise,
-        output_intermediate_endpoints=slot.config['output_intermediate_endpoints'],
-        **slot.bottleneck_options,
-    )
-
-
-def _make_universal(slot: _Slot) -> keras.layers.Layer:
-    return nn_blocks.UniversalInvertedBottleneckBlock(
-        start_dw_kernel_size=slot.block.start_dw_kernel_size,
-        middle_dw_kernel_size=slot.block.middle_dw_kernel_size,
-        use_layer_scale=slot.block.use_layer_scale,
-        **slot.bottleneck_options,
-    )
-
-
-def _make_attention(slot: _Slot) -> keras.layers.Layer:
-    return nn_blocks.MultiHeadSelfAttentionBlock(
-        slot.in_filters,
-        slot.block.num_heads,
-        key_dim=slot.block.head_dim,
-        value_dim=slot.block.head_dim,
-        use_multi_query=True,
-        kv_strides=slot.block.kv_strides,
-        stochastic_depth_drop_rate=slot.drop_rate,
-        use_layer_scale=slot.block.use_layer_scale,
-        **slot.norm_options,
-    )
-
-
-_MAKERS: dict[str, Callable[[_Slot], keras.layers.Layer]] = {
-    'convbn': _make_conv,
-    'depsepconv': _make_separable,
-    'invertedbottleneck': _make_inverted,
-    'universal': _make_universal,
-    'attention': _make_attention,
-    'gpooling': _make_pooling,
-}
 
 
 def _warn_of_activation(model_id: str, norm_activation_config: Any) -> None:

@@ -14,10 +14,12 @@ from official_lite.vision.modeling.layers.layer_scale import LayerScale, MNV4Lay
 from official_lite.vision.modeling.layers.multi_query_attention import (
     MultiQueryAttentionLayerV1,
     MultiQueryAttentionLayerV2,
-    OptimizedMultiQueryAttentionLayerWithDownSampling,
 )
 from official_lite.vision.modeling.layers.residual import ResidualBlock
 from official_lite.vision.modeling.layers.self_attention import MultiHeadSelfAttentionBlock
+from official_lite.vision.modeling.layers.thinned_attention import (
+    OptimizedMultiQueryAttentionLayerWithDownSampling,
+)
 from official_lite.vision.modeling.layers.tucker import TuckerConvBlock
 from official_lite.vision.modeling.layers.universal_inverted_bottleneck import (
     UniversalInvertedBottleneckBlock,

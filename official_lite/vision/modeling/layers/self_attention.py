@@ -10,7 +10,12 @@ import keras
 import tensorflow as tf
 
 from official_lite.modeling import norm
-from official_lite.vision.modeling.layers import layer_scale, multi_query_attention, nn_layers
+from official_lite.vision.modeling.layers import (
+    layer_scale,
+    multi_query_attention,
+    nn_layers,
+    thinned_attention,
+)
 
 Shape = nn_layers.Shape
 
@@ -157,7 +162,7 @@ class MultiHeadSelfAttentionBlock(keras.layers.Layer):
         }
         if not self._is_thinned:
             return multi_query_attention.MultiQueryAttentionLayerV2(**common)
-        return multi_query_attention.OptimizedMultiQueryAttentionLayerWithDownSampling(
+        return thinned_attention.OptimizedMultiQueryAttentionLayerWithDownSampling(
             query_h_strides=config['query_h_strides'],
             query_w_strides=config['query_w_strides'],
             kv_strides=config['kv_strides'],
