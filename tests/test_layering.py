@@ -73,7 +73,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ('models and the trainer', ('vision.modeling.', 'core.')),
     ('tasks and tools', ('vision.tasks', 'vision.serving', 'vision.data')),
     ('train_lib', ('core.train_lib', 'core.train_utils', 'core.dry_run', 'tuning', 'garden')),
-    ('command line', ('common.flags', 'common.registry_imports', 'cli')),
+    (
+        'command line',
+        ('common.flags', 'common.registry_imports', 'vision.registry_imports', 'cli'),
+    ),
 )
 
 # (importing module, imported module) -> why the import, inside a function, may go upwards.

@@ -131,7 +131,7 @@ def compute_postprocess(
 
 
 def _decode(box_deltas: tf.Tensor, anchors: tf.Tensor, scales: Sequence[float]) -> tf.Tensor:
-    dy, dx, dh, dw = tf.unstack(box_deltas / tf.constant(list(scales)), axis=-1)
+    dy, dx, dh, dw = tf.unstack(box_deltas / tf.constant(list(scales), tf.float32), axis=-1)
     yc, xc, height, width = tf.unstack(anchors, axis=-1)
     centres = [dy * height + yc, dx * width + xc, tf.exp(dh) * height, tf.exp(dw) * width]
     return box_ops.cycxhw_to_yxyx(tf.stack(centres, axis=-1))

@@ -101,12 +101,15 @@ def normalize_boxes(boxes: tf.Tensor, image_info: tf.Tensor) -> tf.Tensor:
     """Boxes as shares of the original image.
 
     Args:
-        boxes: float32 [batch, boxes, 4], yxyx in pixels of the network's input.
+        boxes: float32 [batch, ..., 4], yxyx in pixels of the network's input.
         image_info: float32 [batch, 4, 2]: original size, target size, scale, offset.
 
     Returns:
-        float32 [batch, boxes, 4] in [0, 1].
+        The same shape, in [0, 1].
     """
-    scaled_size = tf.tile(image_info[:, 2:3, :] * image_info[:, 0:1, :], [1, 1, 2])  # [batch, 1, 4]
-    offset = tf.tile(image_info[:, 3:4, :], [1, 1, 2])  # [batch, 1, 4]
-    return tf.clip_by_value((boxes + offset) / scaled_size, 0.0, 1.0)
+    batch = tf.shape(image_info)[0]
+    shape = [batch] + [1] * (len(boxes.shape) - 2) + [4]
+    scaled_size = tf.tile(image_info[:, 2, :] * image_info[:, 0, :], [1, 2])  # [batch, 4]
+    offset = tf.tile(image_info[:, 3, :], [1, 2])  # [batch, 4]
+    shares = (boxes + tf.reshape(offset, shape)) / tf.reshape(scaled_size, shape)
+    return tf.clip_by_value(shares, 0.0, 1.0)

@@ -15,7 +15,7 @@ from official_lite import errors
 from official_lite.core import checkpoints, task_factory, train_lib
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor, box_ops, image_normalization
-from official_lite.vision.serving import export_saved_model_lib
+from official_lite.vision.serving import detection, export_saved_model_lib
 from official_lite.vision.tasks import retinanet
 from tests.vision.tasks import tiny_detection
 
@@ -103,6 +103,16 @@ def test_any_batch_size_and_normalized_boxes(trained: tuple[Any, Any, str], tmp_
     scaled = export(normalizing, model_dir, tmp_path / 'scaled', batch_size=None)
     expected = plain.signatures['serving_default'](tf.constant(pixels))
     received = scaled.signatures['serving_default'](tf.constant(pixels))
+    info = tf.tile(
+        [[[50.0, 70], [64, 96], [1.5, 2], [3, 4]], [[20, 10], [64, 96], [2, 4], [0, 0]]], [1, 1, 1]
+    )
+    decoded = tf.reshape(tf.range(16.0), [2, 2, 1, 4])
+    by_hand = [
+        [(0 + 3) / 75, (1 + 4) / 140, (2 + 3) / 75, (3 + 4) / 140],
+        [8 / 40, 9 / 40, 10 / 40, 11 / 40],
+    ]
+    shares = detection.normalize_boxes(decoded, info)
+    np.testing.assert_allclose(shares[:, 0, 0], by_hand, rtol=1e-6)
     boxes = expected['detection_boxes'] / tf.tile(expected['image_info'][:, 2:3], [1, 1, 2])
     np.testing.assert_allclose(
         received['detection_boxes'],

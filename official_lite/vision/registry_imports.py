@@ -1,0 +1,1 @@
+"""Model Garden's module whose import registers everything; here names are found without it."""
