@@ -94,13 +94,15 @@ def _convert(values: flags.FlagValues, source: object) -> convert.Conversion:
         progress.TextColumn('{task.fields[rate]}'),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=console.Console(stderr=True)) as bar:
-        task = bar.add_task('', total=source.info.num_examples, rate='')
+    bar = progress.Progress(*columns, console=console.Console(stderr=True))
+    task = bar.add_task('', total=source.info.num_examples, rate='')
 
-        def show(num_done: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=num_done, rate=f'{speed:.0f}/s' if speed else '')
+    def show(num_done: int) -> None:
+        bar.start()  # not before something is written: what is refused at once needs no bar
+        speed = bar.tasks[0].speed
+        bar.update(task, completed=num_done, rate=f'{speed:.0f}/s' if speed else '')
 
+    try:
         if values.format == 'coco':
             return convert.convert_to_coco(
                 source,
@@ -118,6 +120,9 @@ def _convert(values: flags.FlagValues, source: object) -> convert.Conversion:
             overwrite=values.overwrite,
             on_progress=show,
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _describe(
