@@ -19,12 +19,17 @@ from official_lite.vision.dataloaders import data_cache, tf_example_decoder, tfr
 __all__ = ['TfrecordTable', 'make_record_dataset', 'scan_files']
 
 # Raise with every change of what a scan finds: it is part of the cached file's name.
-_VERSION = 1
+_VERSION = 2
 _BATCH_SIZE = 64
 # Of a record that is no tf.Example. TensorFlow quotes its bytes, which may be no text.
 _PARSE_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _LABEL_KEY = 'image/object/class/label'
 _TEXT_KEY = 'image/object/class/text'
+_CROWD_KEY = 'image/object/is_crowd'
+# What is counted of each record: boxes, and among them crowds and those that look wrong.
+_COUNTS = ('num_boxes', 'num_crowds', 'num_without_area', 'num_outside')
+# Further outside of its image than this, as a share of it, a box is counted.
+_OUTSIDE = 0.01
 # Boxes may leave their image by rounding; this far only pixel coordinates do.
 _MIN_COORDINATE, _MAX_COORDINATE = -1.0, 2.0
 
@@ -39,6 +44,7 @@ class TfrecordTable:
         offsets: int64 [n], where each record begins in its file.
         lengths: int64 [n], bytes of data.
         num_boxes: int64 [n].
+        num_crowds, num_without_area, num_outside: int64 [n], of those. None: not counted.
         labels: int64, of all boxes of all usable records.
         problems: What is wrong with a record, by its number.
         file_problems: What is wrong with a file after its last record, by the file's number.
@@ -54,6 +60,9 @@ class TfrecordTable:
     problems: Mapping[int, str]
     file_problems: Mapping[int, str]
     names: Mapping[int, str]
+    num_crowds: np.ndarray | None = None
+    num_without_area: np.ndarray | None = None
+    num_outside: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -132,13 +141,13 @@ class _Scan:
             tfrecord_index.index_file(path, is_compressed=self._is_compressed)
             for path in self._paths
         ]
-        num_boxes: list[np.ndarray] = []
+        all_counts: list[np.ndarray] = []
         labels: list[np.ndarray] = []
         problems: dict[int, str] = {}
         first = 0
         for path, index in zip(self._paths, indices, strict=True):
             counts, file_labels, file_problems = self._scan_file(path, index)
-            num_boxes.append(counts)
+            all_counts.append(counts)
             labels.append(file_labels)
             problems |= {first + record: text for record, text in file_problems.items()}
             first += len(index)
@@ -147,7 +156,7 @@ class _Scan:
             file_numbers=np.repeat(np.arange(len(indices)), [len(i) for i in indices]),
             offsets=np.concatenate([i.offsets for i in indices]),
             lengths=np.concatenate([i.lengths for i in indices]),
-            num_boxes=np.concatenate(num_boxes),
+            **dict(zip(_COUNTS, np.concatenate(all_counts).T, strict=True)),
             labels=np.concatenate(labels),
             problems=problems,
             file_problems={
@@ -161,9 +170,12 @@ class _Scan:
     def _scan_file(
         self, path: str, index: tfrecord_index.FileIndex
     ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        """(boxes of each record, labels, problems by record) of a file; in batches if all is well."""
+        """(counts of each record, labels, problems by record) of a file; in batches if all is well.
+
+        Counts are int64 [records, 4], in the order of `_COUNTS`.
+        """
         if not len(index):
-            return np.zeros([0], np.int64), np.zeros([0], np.int64), {}
+            return np.zeros([0, len(_COUNTS)], np.int64), np.zeros([0], np.int64), {}
         try:
             dataset = make_record_dataset(path, is_compressed=self._is_compressed)
             batches = dataset.take(len(index)).batch(_BATCH_SIZE)
@@ -196,28 +208,29 @@ class _Scan:
             return self._make_bad(_explain_parse_error(error))
 
     def _make_bad(self, text: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        return np.zeros([1], np.int64), np.zeros([0], np.int64), {0: text}
+        return np.zeros([1, len(_COUNTS)], np.int64), np.zeros([0], np.int64), {0: text}
 
     def _parse(self, serialized: tf.Tensor) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
         """The same for a batch of serialized records. Raises OpError if one is no tf.Example."""
         features = {key: tf.io.RaggedFeature(tf.float32) for key in tf_example_decoder.BOX_KEYS}
         features[_LABEL_KEY] = tf.io.RaggedFeature(tf.int64)
+        features[_CROWD_KEY] = tf.io.RaggedFeature(tf.int64)
         features[_TEXT_KEY] = tf.io.RaggedFeature(tf.string)
         parsed = tf.io.parse_example(serialized, features)
         edges = [parsed[key] for key in tf_example_decoder.BOX_KEYS]
         label_lists = self._get_labels(parsed)
         problems: dict[int, str] = {}
-        counts = np.zeros([len(serialized)], np.int64)
+        counts = np.zeros([len(serialized), len(_COUNTS)], np.int64)
         labels: list[np.ndarray] = []
         values = [_split(edge) for edge in edges]
-        texts = _split(parsed[_TEXT_KEY])
+        texts, crowds = _split(parsed[_TEXT_KEY]), _split(parsed[_CROWD_KEY])
         for record, record_labels in enumerate(label_lists):
             boxes = [edge[record] for edge in values]
             problem = _find_problem(boxes, record_labels, self._label_map, texts[record])
             if problem:
                 problems[record] = problem
                 continue
-            counts[record] = len(record_labels)
+            counts[record] = _count(boxes, crowds[record])
             labels.append(record_labels)
             if self._label_map is None and len(texts[record]) == len(record_labels):
                 self._learn_names(record_labels, texts[record])
@@ -242,6 +255,15 @@ class _Scan:
 def _split(ragged: tf.RaggedTensor) -> list[np.ndarray]:
     splits = ragged.row_splits.numpy()
     return np.split(ragged.flat_values.numpy(), splits[1:-1])
+
+
+def _count(boxes: Sequence[np.ndarray], crowds: np.ndarray) -> tuple[int, int, int, int]:
+    """What `_COUNTS` says of one record, whose boxes are given by their edges, yxyx."""
+    ymin, xmin, ymax, xmax = boxes
+    has_area = (ymax > ymin) & (xmax > xmin)
+    low, high = np.minimum(ymin, xmin), np.maximum(ymax, xmax)
+    is_outside = has_area & ((low < -_OUTSIDE) | (high > 1 + _OUTSIDE))
+    return len(ymin), int((crowds != 0).sum()), int((~has_area).sum()), int(is_outside.sum())
 
 
 def _find_problem(
@@ -307,7 +329,7 @@ def _get_version(path: str) -> list[Any]:
     return [full, stat.length, stat.mtime_nsec]
 
 
-_ARRAYS = ('file_numbers', 'offsets', 'lengths', 'num_boxes', 'labels')
+_ARRAYS = ('file_numbers', 'offsets', 'lengths', 'labels', *_COUNTS)
 _MAPPINGS = ('problems', 'file_problems', 'names')
 
 

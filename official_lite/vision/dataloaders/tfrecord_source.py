@@ -348,8 +348,29 @@ def _make_info(
         num_corrupt=len(table.problems) + len(table.file_problems),
         max_boxes_per_image=int(table.num_boxes[usable].max(initial=0)),
         num_empty_images=int((table.num_boxes[usable] == 0).sum()),
+        num_crowds=_sum(table.num_crowds, usable),
+        findings=_find_oddities(table, usable),
         declares_classes=declares_classes or listed is not None,
     )
+
+
+def _sum(counts: np.ndarray | None, records: np.ndarray) -> int:
+    return 0 if counts is None else int(counts[records].sum())
+
+
+def _find_oddities(table: tfrecord_scan.TfrecordTable, usable: np.ndarray) -> tuple[str, ...]:
+    """Boxes that look wrong. They stay as they are, as in Model Garden."""
+    texts = (
+        (table.num_without_area, 'boxes have no area: nothing can find them'),
+        (table.num_outside, 'boxes leave their image by more than 1%'),
+    )
+    findings = []
+    for counts, text in texts:
+        number = _sum(counts, usable)
+        if counts is not None and number:
+            first = table.describe(int(usable[np.flatnonzero(counts[usable])[0]]))
+            findings.append(f'{number:,} {text}, the first in {first}')
+    return tuple(findings)
 
 
 def _guess_classes(num_labels: int, names: Mapping[int, str]) -> class_file.ClassList:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,9 @@ def test_patterns_lists_and_commas(table: table_source.TableSource, tmp_path: pa
     assert expand(str(with_comma)) == [str(with_comma)]
 
 
-def test_b25_records_without_optional_features(table: table_source.TableSource, tmp_path: pathlib.Path):
+def test_b25_records_without_optional_features(
+    table: table_source.TableSource, tmp_path: pathlib.Path
+):
     """Areas come from the image's own size where the record has none (a defect upstream)."""
     features = {
         'image/encoded': tf.train.Feature(
@@ -369,3 +372,32 @@ def test_decoder_equals_model_gardens(table: table_source.TableSource):
     for name, value in theirs.items():
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
         assert ours[name].dtype == value.dtype
+
+
+def test_boxes_that_look_wrong_are_reported(tmp_path: pathlib.Path):
+    example = tfrecord_writer.DetectionExample(
+        image_bytes=data_makers.make_image(20, 40),
+        source_id=1,
+        height_px=20,
+        width_px=40,
+        boxes=np.array(
+            [[0.1, 0.1, 0.5, 0.5], [0.2, 0.3, 0.2, 0.4], [-0.3, 0, 0.5, 0.5], [0, 0, 1.004, 1]],
+            np.float32,
+        ),
+        labels=np.array([1, 1, 2, 2]),
+        is_crowd=np.array([False, True, True, False]),
+    )
+    empty = dataclasses.replace(
+        example, boxes=example.boxes[:0], labels=example.labels[:0], is_crowd=None
+    )
+    paths = tfrecord_writer.write_tfrecords([empty, example], tmp_path / 'part')
+    info = tfrecord_source.build_tfrecord_source(paths).info
+    assert (info.num_boxes, info.num_crowds, info.num_empty_images) == (4, 2, 1)
+    place = r'record 1 \(counted from 0; at byte \d+\)'
+    assert len(info.findings) == 2
+    assert re.fullmatch(
+        rf'1 boxes have no area: nothing can find them, the first in .*, {place}', info.findings[0]
+    )
+    assert re.fullmatch(
+        rf'1 boxes leave their image by more than 1%, the first in .*, {place}', info.findings[1]
+    )
