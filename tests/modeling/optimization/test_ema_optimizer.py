@@ -1,5 +1,7 @@
 """Moving averages: their values, and that swapping is exact."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -171,3 +173,38 @@ def test_errors():
     optimizer, variable = make(trainable_weights_only=False)
     with pytest.raises(RuntimeError, match=r'call shadow_copy\(model\) or set_variable_keys'):
         optimizer.build([variable])
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize('dynamic_decay', [True, False])
+@pytest.mark.parametrize('start_step', [2, 4])
+def test_averages_as_model_garden_once_they_have_begun(dynamic_decay, start_step):
+    """There, averages begin at zero, and are the weights at every update before `start_step`."""
+    from official.modeling import optimization as theirs
+
+    from official_lite.modeling import optimization as ours
+
+    params = {
+        'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9}},
+        'learning_rate': {'type': 'constant', 'constant': {'learning_rate': 0.1}},
+        'ema': {
+            'average_decay': 0.6,
+            'dynamic_decay': dynamic_decay,
+            'start_step': start_step,
+        },
+    }
+    averages = []
+    for module in (ours, theirs):
+        factory = module.OptimizerFactory(module.OptimizationConfig(params))
+        optimizer = factory.build_optimizer(factory.build_learning_rate())
+        variable = tf.Variable([5.0])
+        optimizer.shadow_copy(types.SimpleNamespace(trainable_variables=[variable]))
+        values = []
+        for gradient in GRADIENTS * 2:
+            optimizer.apply_gradients([(tf.constant([gradient]), variable)])
+            trained = variable.numpy()
+            optimizer.assign_average_vars([variable])
+            values.append(variable.numpy()[0])
+            variable.assign(trained)
+        averages.append(values)
+    np.testing.assert_allclose(*averages, rtol=1e-6)
