@@ -119,27 +119,36 @@ def _parse_object(
     element: ElementTree.Element, number: int, content: bytes, where: str
 ) -> tuple[str, tuple[float, float, float, float]]:
     name = (element.findtext('name') or '').strip()
-    place = f'{where}:{_find_line(content, number)}'
-    if not name:
-        raise errors.DataError(f'object {number + 1} has no name', where=place)
     box = element.find('bndbox')
-    if box is None:
-        raise errors.DataError(
-            f'object {number + 1} ({name!r}) has no box',
-            where=place,
-            expected='<bndbox> with xmin, ymin, xmax, ymax',
-            hint='rotated boxes (<robndbox>) are not read' * (element.find('robndbox') is not None),
-        )
-    edges = [_parse_number(box.findtext(edge)) for edge in _EDGES]
+    if box is None or not name:
+        raise _explain(element, name, number, content, where)
+    texts = {edge.tag: edge.text for edge in box}
+    edges = [_parse_number(texts.get(edge)) for edge in _EDGES]
     for edge, value in zip(_EDGES, edges, strict=True):
         if not math.isfinite(value):
             raise errors.DataError(
                 f'object {number + 1} ({name!r}) has no usable {edge}',
-                where=place,
+                where=f'{where}:{_find_line(content, number)}',
                 expected='a number of pixels',
-                received=repr(box.findtext(edge)),
+                received=repr(texts.get(edge)),
             )
     return name, (edges[0], edges[1], edges[2], edges[3])
+
+
+def _explain(
+    element: ElementTree.Element, name: str, number: int, content: bytes, where: str
+) -> errors.DataError:
+    """The error of an object without name or box."""
+    place = f'{where}:{_find_line(content, number)}'
+    if not name:
+        return errors.DataError(f'object {number + 1} has no name', where=place)
+    is_rotated = element.find('robndbox') is not None
+    return errors.DataError(
+        f'object {number + 1} ({name!r}) has no box',
+        where=place,
+        expected='<bndbox> with xmin, ymin, xmax, ymax',
+        hint='rotated boxes (<robndbox>) are not read' if is_rotated else '',
+    )
 
 
 def _parse_number(text: str | None) -> float:
