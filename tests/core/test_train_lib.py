@@ -417,6 +417,36 @@ def test_b30_moving_averages_are_evaluated_and_exported_without_bias(
     assert again['error'] == pytest.approx(logs['error'], rel=1e-6)
 
 
+@pytest.mark.parametrize('trainable_weights_only', [True, False])
+def test_averages_of_statistics_are_exported_if_they_are_kept(
+    tmp_path: pathlib.Path, trainable_weights_only: bool
+) -> None:
+    run(
+        'train_and_eval',
+        tmp_path,
+        task__use_batch_norm=True,
+        trainer__optimizer_config__ema={
+            'average_decay': 0.9,
+            'dynamic_decay': False,
+            'trainable_weights_only': trainable_weights_only,
+        },
+        trainer__train_steps=2,
+        trainer__checkpoint_interval=2,
+        trainer__best_checkpoint_export_subdir='best',
+        trainer__best_checkpoint_eval_metric='error',
+    )
+    key = 'backbone/batch_normalization/moving_mean'
+    run_file = checkpoints.CheckpointSource(str(tmp_path / 'ckpt-2'))
+    exported = checkpoints.CheckpointSource(str(tmp_path / 'best' / 'best_ckpt-2')).read(key)
+    average = f'optimizer/default/{key}/average'
+    assert (average in run_file.shapes) is not trainable_weights_only
+    if trainable_weights_only:
+        np.testing.assert_array_equal(exported, run_file.read(key))
+    else:
+        np.testing.assert_array_equal(exported, run_file.read(average))
+        assert not np.array_equal(exported, run_file.read(key))
+
+
 def test_schedule_free_weights_are_evaluated_and_exported_at_their_average(
     tmp_path: pathlib.Path,
 ) -> None:
