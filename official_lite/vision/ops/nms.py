@@ -14,6 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 
+# Pairs of class and box that are looked at first, for each detection that is wanted.
+_NUM_BEST_PAIRS = 16
+
+
 class Selection(NamedTuple):
     """Detections that remain, best first, `max_num_detections` per image, filled up with zeros.
 
@@ -40,13 +44,13 @@ class _Ranked(NamedTuple):
         scores: float32, -inf for what fills up.
         classes: int32.
         indices: int32, the candidate.
-        keys: float32, a number that is higher the better the pair is, and 0 for what fills up.
+        is_complete: bool [batch], whether these are all that exceed the threshold.
     """
 
     scores: tf.Tensor
     classes: tf.Tensor
     indices: tf.Tensor
-    keys: tf.Tensor
+    is_complete: tf.Tensor
 
 
 def select_per_class(
@@ -82,12 +86,26 @@ def select_per_class(
     # One candidate that never wins keeps tensors from being empty.
     boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
     scores = tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
-    ranked = _rank_pairs(scores, score_threshold)
-    keys = _scatter_keys(ranked, tf.shape(scores)[1], scores.shape[2])
-    if pre_nms_top_k is not None:
-        keys = _keep_top_k_per_class(keys, pre_nms_top_k)
     threshold = _kernel_threshold(iou_threshold, is_threshold_suppressed)
-    return _suppress(boxes, ranked, keys, max_num_detections, threshold)
+
+    def select(num_best: Optional[int]) -> tuple[Selection, tf.Tensor]:
+        ranked = _rank_pairs(scores, score_threshold, num_best)
+        if num_best is None:
+            keys, columns = _scatter_keys(ranked, ranked.indices, tf.shape(scores)), boxes
+        else:  # few of the boxes, each as often as it is among the pairs
+            ranks = tf.broadcast_to(tf.range(tf.shape(ranked.scores)[1]), tf.shape(ranked.scores))
+            keys = _scatter_keys(
+                ranked, ranks, tf.concat([tf.shape(ranks), tf.shape(scores)[2:]], 0)
+            )
+            columns = tf.gather(boxes, ranked.indices, batch_dims=1)
+        if pre_nms_top_k is not None:
+            keys = _keep_top_k_per_class(keys, pre_nms_top_k)
+        return _suppress(boxes, ranked, keys, columns, max_num_detections, threshold)
+
+    # Whether a pair remains depends on better ones only, and those that remain are wanted best
+    # first: where the best pairs fill the detections, the others need not be looked at.
+    first, is_complete = select(_NUM_BEST_PAIRS * max_num_detections)
+    return tf.cond(is_complete, lambda: first, lambda: select(None)[0])
 
 
 def select_class_agnostic(
@@ -193,53 +211,68 @@ def _kernel_threshold(iou_threshold: float, is_threshold_suppressed: bool) -> fl
     return float(max(np.nextafter(np.float32(iou_threshold), np.float32(-1.0)), np.float32(0.0)))
 
 
-def _rank_pairs(scores: tf.Tensor, score_threshold: float) -> _Ranked:
-    """Sorts all pairs of class and candidate whose score exceeds the threshold."""
+def _rank_pairs(scores: tf.Tensor, score_threshold: float, num_best: Optional[int]) -> _Ranked:
+    """Sorts the pairs of class and candidate whose score exceeds the threshold.
+
+    Args:
+        scores: float32 [batch, candidates, classes].
+        score_threshold: What scores must exceed.
+        num_best: How many pairs to look for. None means all.
+    """
     shape = tf.shape(scores)
     flat = tf.reshape(tf.transpose(scores, [0, 2, 1]), [shape[0], -1])  # class by class
     is_wanted = flat > score_threshold
-    num_pairs = tf.reduce_max(tf.reduce_sum(tf.cast(is_wanted, tf.int32), axis=1))
+    num_wanted = tf.reduce_sum(tf.cast(is_wanted, tf.int32), axis=1)
+    num_pairs = tf.maximum(tf.reduce_max(num_wanted), 1)
     masked = tf.where(is_wanted, flat, -np.inf)
-    values, places = tf.nn.top_k(masked, tf.maximum(num_pairs, 1))
+    num_sorted = num_pairs if num_best is None else tf.minimum(num_pairs, num_best)
+    values, places = tf.nn.top_k(masked, num_sorted)
+    is_complete = num_wanted <= num_sorted
+    return _Ranked(values, places // shape[1], places % shape[1], is_complete)
+
+
+def _scatter_keys(ranked: _Ranked, columns: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """A number for each pair that is higher the better it is: float32 [batch, classes, columns].
+
+    Args:
+        ranked: The pairs.
+        columns: Where to put each, int32 [batch, pairs].
+        shape: Batch, number of columns and of classes, int32 [3].
+    """
+    batch, num_pairs = tf.unstack(tf.shape(ranked.scores))
     # Exact up to 2^24 pairs.
-    ranks = tf.cast(tf.range(tf.shape(values)[1], 0, -1), tf.float32)
-    keys = tf.where(values > -np.inf, ranks, 0.0)
-    return _Ranked(values, places // shape[1], places % shape[1], keys)
-
-
-def _scatter_keys(ranked: _Ranked, num_candidates: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Puts keys where their pairs are: float32 [batch, classes, candidates], 0 elsewhere."""
-    batch = tf.shape(ranked.keys)[0]
-    images = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(ranked.keys))
-    places = tf.stack([images, ranked.classes, ranked.indices], axis=-1)  # [batch, pairs, 3]
-    return tf.scatter_nd(places, ranked.keys, [batch, num_classes, num_candidates])
-
-
-def _keep_top_k_per_class(keys: tf.Tensor, top_k: int) -> tf.Tensor:
-    """Keys [batch, classes, candidates] without those beyond the `top_k` best of their class."""
-
-    num_candidates = tf.shape(keys)[-1]
-
-    def drop() -> tf.Tensor:
-        best = tf.nn.top_k(keys, tf.minimum(top_k, num_candidates)).values
-        return tf.where(keys >= best[..., -1:], keys, 0.0)
-
-    return tf.cond(num_candidates > top_k, drop, lambda: keys)
+    ranks = tf.cast(tf.range(num_pairs, 0, -1), tf.float32)
+    keys = tf.where(ranked.scores > -np.inf, ranks, 0.0)
+    images = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(columns))
+    places = tf.stack([images, ranked.classes, columns], axis=-1)  # [batch, pairs, 3]
+    return tf.scatter_nd(places, keys, tf.gather(shape, [0, 2, 1]))
 
 
 def _suppress(
     boxes: tf.Tensor,
     ranked: _Ranked,
     keys: tf.Tensor,
+    columns: tf.Tensor,
     max_num_detections: int,
     kernel_threshold: float,
-) -> Selection:
-    """Runs TensorFlow's kernel on keys [batch, classes, candidates] instead of scores.
+) -> tuple[Selection, tf.Tensor]:
+    """Runs TensorFlow's kernel on keys instead of scores.
 
     Its result then tells which pairs remain, and equal scores have an order.
+
+    Args:
+        boxes: float32 [batch, candidates, 4].
+        ranked: The pairs.
+        keys: See `_scatter_keys`.
+        columns: Boxes of the columns of `keys`, float32 [batch, columns, 4].
+        max_num_detections: Number of detections per image.
+        kernel_threshold: Overlap above which the kernel suppresses.
+
+    Returns:
+        The detections, and whether no further pairs could change them (bool scalar).
     """
     _, kept_keys, _, num_valid = tf.image.combined_non_max_suppression(
-        boxes[:, :, None, :],
+        columns[:, :, None, :],
         tf.transpose(keys, [0, 2, 1]),
         max_output_size_per_class=max_num_detections,
         max_total_size=max_num_detections,
@@ -247,8 +280,9 @@ def _suppress(
         score_threshold=0.5,
         clip_boxes=False,
     )
+    num_pairs = tf.shape(ranked.scores)[1]
     is_valid = tf.sequence_mask(num_valid, max_num_detections)
-    places = tf.where(is_valid, tf.shape(ranked.keys)[1] - tf.cast(kept_keys, tf.int32), 0)
+    places = tf.where(is_valid, num_pairs - tf.cast(kept_keys, tf.int32), 0)
 
     def take(values: tf.Tensor) -> tf.Tensor:
         chosen = tf.where(
@@ -258,10 +292,22 @@ def _suppress(
 
     indices = take(ranked.indices)
     chosen_boxes = tf.gather(boxes, indices, batch_dims=1)
-    return Selection(
+    selection = Selection(
         boxes=tf.where(is_valid[..., None], chosen_boxes, 0.0),
         scores=take(ranked.scores),
         classes=take(ranked.classes),
         indices=indices,
         num_valid=num_valid,
     )
+    return selection, tf.reduce_all(ranked.is_complete | (num_valid == max_num_detections))
+
+
+def _keep_top_k_per_class(keys: tf.Tensor, top_k: int) -> tf.Tensor:
+    """Keys [batch, classes, pairs] without those beyond the `top_k` best of their class."""
+    num_pairs = tf.shape(keys)[-1]
+
+    def drop() -> tf.Tensor:
+        best = tf.nn.top_k(keys, tf.minimum(top_k, num_pairs)).values
+        return tf.where(keys >= best[..., -1:], keys, 0.0)
+
+    return tf.cond(num_pairs > top_k, drop, lambda: keys)

@@ -55,6 +55,39 @@ def _reference(
     return [(-s, label, i) for s, label, _, i in sorted(kept)][:limit]
 
 
+@pytest.mark.parametrize('top_k', [7, 1000])
+def test_where_the_best_pairs_do_not_fill_the_detections_all_are_looked_at(top_k: int) -> None:
+    boxes, scores = _make_case(0, num_images=2)
+    # The best of the first image all overlap: there are more of them than are looked at first.
+    boxes[0, :55] = boxes[0, 0]
+    scores[0, :55] += 1.0
+    limit = 2
+    assert 55 * NUM_CLASSES > 16 * limit
+    got = nms.select_per_class(
+        boxes,
+        scores,
+        max_num_detections=limit * NUM_CLASSES,
+        score_threshold=0.1,
+        iou_threshold=0.5,
+        pre_nms_top_k=top_k,
+    )
+    few = nms.select_per_class(
+        boxes[:, :, :],
+        scores[:, :, :1],
+        max_num_detections=limit,
+        score_threshold=0.1,
+        iou_threshold=0.5,
+        pre_nms_top_k=top_k,
+    )
+    for result, which, count in ((got, scores, limit * NUM_CLASSES), (few, scores[..., :1], limit)):
+        for image in range(2):
+            expected = _reference(boxes[image], which[image], count, 0.1, 0.5, top_k, True)
+            number = int(result.num_valid[image])
+            assert number == len(expected)
+            np.testing.assert_array_equal(result.indices[image, :number], [e[2] for e in expected])
+            np.testing.assert_array_equal(result.scores[image, :number], [e[0] for e in expected])
+
+
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('top_k', [10, 1000])
 @pytest.mark.parametrize('is_threshold_suppressed', [True, False])
