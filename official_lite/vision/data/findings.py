@@ -25,6 +25,7 @@ _EXTREME_RATIO = 10.0
 _MANY_BOXES = 100
 # Two boxes that overlap by more are taken for the same object, marked twice.
 _SAME_IOU = 0.9
+_BLOCK = 256  # boxes compared with all others of their image at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +168,12 @@ class _Finder:
         table = self._table
         is_copy = np.zeros(len(table.labels), bool)
         for start, stop in zip(table.splits, table.splits[1:]):
-            if stop - start > 1:
-                boxes, labels = table.boxes[start:stop], table.labels[start:stop]
-                is_same = _compute_iou(boxes) >= _SAME_IOU
-                is_same &= labels[:, None] == labels
-                is_copy[start:stop] = np.tril(is_same, -1).any(axis=1)
+            for first in range(start + 1, stop, _BLOCK):  # what comes before the first is no copy
+                rows = slice(first, min(first + _BLOCK, stop))
+                boxes, labels = table.boxes[start : rows.stop], table.labels[start : rows.stop]
+                is_same = _compute_iou(table.boxes[rows], boxes) >= _SAME_IOU
+                is_same &= table.labels[rows][:, None] == labels
+                is_copy[rows] = np.tril(is_same, first - start - 1).any(axis=1)
         return is_copy
 
     def find_in_images(self) -> list[Finding]:
@@ -234,14 +236,14 @@ class _Finder:
         ]
 
 
-def _compute_iou(boxes: np.ndarray) -> np.ndarray:
-    """IoU of each box, float [n, 4], with each other, [n, n]."""
-    boxes = boxes.astype(np.float64)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+def _compute_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of each box, float [n, 4], with each of the others, float [m, 4]: float64 [n, m]."""
+    boxes, others = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None]
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., 2:], others[..., 2:])
     common = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1)
-    return common / np.maximum(areas[:, None] + areas - common, 1e-12)
+    areas, other_areas = (np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (boxes, others))
+    return common / np.maximum(areas + other_areas - common, 1e-12)
 
 
 def _normalise(info: DataInfo) -> list[str]:

@@ -119,6 +119,26 @@ def test_findings(found: inspection.Inspection) -> None:
     )
 
 
+def test_boxes_marked_twice_are_found_among_many() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 0.9, [700, 2])
+    boxes = np.concatenate([corners, corners + 0.05], axis=1).astype(np.float32)
+    boxes[[400, 699]] = boxes[[3, 650]] + np.float32(0.001)  # IoU 0.92
+    source = data_makers.make_table([700, 2], num_labels=1)
+    table = dataclasses.replace(source.table, boxes=np.concatenate([boxes, boxes[:1], boxes[:1]]))
+    images = [source.read_image(i) for i in range(2)]
+    source = table_source.TableSource(table, images, source.info, is_in_memory=True)
+    found = inspection.inspect_source(source, SETTINGS, max_num_checked_images=0)
+    [finding] = [f for f in found.findings if f.kind == 'duplicate']
+    # The same pairs by comparing each with each.
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2]).astype(np.float64)
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=-1)
+    iou = common / (2 * 0.05**2 - common)
+    assert finding.count == (np.tril(iou, -1) >= 0.9).any(axis=1).sum() + 1
+    assert finding.count >= 3
+
+
 def test_what_reading_has_brought_up_comes_first() -> None:
     source = make_source()
     info = dataclasses.replace(source.info, findings=('12 boxes were clipped to their image',))
