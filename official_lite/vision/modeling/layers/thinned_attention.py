@@ -168,14 +168,15 @@ class OptimizedMultiQueryAttentionLayerWithDownSampling(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         heads, key_dim = self._config['num_heads'], self._config['key_dim']
         query = self._project_query(inputs, training)  # [batch, height', width', heads * key]
-        shape = tf.shape(query)
+        batch = tf.shape(query)[0]
+        height, width = (query.shape[axis] or tf.shape(query)[axis] for axis in (1, 2))
         # [batch, positions, heads, key]
-        query = tf.reshape(query, [shape[0], shape[1] * shape[2], heads, key_dim])
+        query = tf.reshape(query, [batch, height * width, heads, key_dim])
         key = self._project_key(inputs, training)
         value = self._project_value(inputs, training)
         x = attention.attend(query, key, value, self.dropout, training)
         # [batch, height', width', heads * value]
-        x = tf.reshape(x, [shape[0], shape[1], shape[2], heads * self._config['value_dim']])
+        x = tf.reshape(x, [batch, height, width, heads * self._config['value_dim']])
         if self.query_downsampling is not None:
             x = self._enlarge(x, inputs)
         return tf.ensure_shape(self.output_proj(x), inputs.shape)
