@@ -164,7 +164,7 @@ class TestSubcommands:
         assert cli.main(['official-lite', 'trian']) == 2
         assert capsys.readouterr().err == (
             "error: there is no subcommand 'trian'; did you mean 'train'? "
-            '(known: train, experiments, config, check-eval)\n'
+            '(known: train, experiments, config, data, check-eval)\n'
         )
         assert cli.main(['official-lite', CUSTOM]) == 2
         assert f'official-lite train {CUSTOM}' in capsys.readouterr().err
