@@ -99,3 +99,33 @@ def test_grid_of_nothing():
 def test_png(tmp_path):
     path = visualization.save_png(_grey(5, 7), str(tmp_path / 'new' / 'a.png'))
     assert np.array_equal(np.asarray(Image.open(path)), _grey(5, 7))
+
+
+def test_annotated_boxes_are_drawn_over_faint_ones() -> None:
+    image = np.zeros([100, 100, 3], np.uint8)
+    box = np.array([[20.0, 10.0, 60.0, 90.0]])
+    picture = visualization.draw_boxes(
+        image, box, np.array([3]), class_names=('a', 'b', 'c'), faint_boxes=box
+    )
+    assert tuple(picture[60, 50]) == visualization.get_class_color(3)  # not the pale line
+    assert tuple(picture[40, 50]) == pytest.approx((220, 198, 0), abs=3)  # the centre, not opaque
+    assert (picture[19, 10:20] == visualization.get_class_color(3)).any()  # the name's plate
+
+
+def test_a_name_stands_only_where_it_has_room() -> None:
+    image = np.zeros([100, 100, 3], np.uint8)
+    for width, has_name in ((90, True), (6, False)):
+        box = np.array([[50.0, 5.0, 80.0, 5.0 + width]])
+        picture = visualization.draw_boxes(image, box, np.array([1]), class_names=('elephant',))
+        assert picture[:49].any() == has_name
+
+
+def test_a_legend_takes_as_many_lines_as_it_needs() -> None:
+    names = [f'a long name {i}' for i in range(9)]
+    legend = visualization.draw_legend(range(1, 10), names, 300)
+    assert legend.shape[1] == 300
+    assert legend.shape[0] % 24 == 0
+    assert legend.shape[0] >= 4 * 24
+    for label in range(1, 10):
+        assert (legend == visualization.get_class_color(label)).all(axis=-1).sum() >= 12 * 12
+    assert visualization.draw_legend([], names, 300).shape == (0, 300, 3)
