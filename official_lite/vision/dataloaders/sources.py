@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from official_lite import errors
@@ -75,6 +75,7 @@ def _build_kind(source_config: Any, data_config: Any, where: str) -> source_lib.
 
 def _build_names(data_config: Any, field: str, where: str) -> source_lib.Source:
     """Builds Model Garden's `input_path` or `tfds_name`; a mapping of names is a mixture."""
+    build: Callable[[Any, Any], source_lib.Source]
     build = _build_named_tfds if field == 'tfds_name' else _build_input_path
     value = getattr(data_config, field)
     if isinstance(value, (str, list, tuple)):

@@ -303,10 +303,6 @@ def test_data_without_boxes_are_refused_for_training_only(tmp_path: pathlib.Path
     [
         ({}, r'data: no data; expected source.type'),
         (
-            {'tfds_name': 'coco', 'tfds_split': 'train'},
-            r'data.tfds_name: not there yet; write TFRecords',
-        ),
-        (
             {'input_path': '/nowhere/*.tfrecord'},
             r"^data.input_path: no file matches the pattern '/nowhere/\*.tfrecord'",
         ),
