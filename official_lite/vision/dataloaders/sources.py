@@ -106,7 +106,7 @@ def _build_input_path(data_config: Any, input_path: Any) -> source_lib.Source:
     return _build_records(input_path, data_config.file_type, data_config)
 
 
-def _build_named_tfds(data_config: Any, name: str) -> source_lib.Source:
+def _build_named_tfds(data_config: Any, name: Any) -> source_lib.Source:
     """Builds Model Garden's `tfds_name`; images are decoded late anyway, whatever is skipped."""
     from official_lite.vision.dataloaders import tfds_source
 
