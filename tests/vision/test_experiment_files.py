@@ -23,7 +23,7 @@ COCO_TRAIN_EXAMPLES = 118_287
 
 
 def _parse(name: str) -> parsing.ParsedExperiment:
-    options = parsing.ParseConfigOptions(experiment=None, config_file=[f'retinanet/{name}.yaml'])
+    options = parsing.ParseConfigOptions(experiment='', config_file=[f'retinanet/{name}.yaml'])
     parsed = parsing.parse_experiment(options)
     parsed.config.validate()
     return parsed
