@@ -165,6 +165,7 @@ class AutoAugment(ImageAugment):
         ]
         return np.array(rows, np.float32)
 
+    @tf.autograph.experimental.do_not_convert
     def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
         seed = fold_in(seed, 'autoaugment')
         policy = uniform_int(seed, 'policy', maxval=len(self._table))
@@ -257,6 +258,7 @@ class RandAugment(ImageAugment):
         ]
         return augmenter
 
+    @tf.autograph.experimental.do_not_convert
     def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
         seed = fold_in(seed, 'randaugment')
         operations = [augment_operations.OPERATIONS[name] for name in self.available_ops]
@@ -276,16 +278,19 @@ class RandAugment(ImageAugment):
             fill_mode=self.fill_mode,
         )
 
+    def _draw_levels(self, seed: Seed) -> Any:
+        """The magnitude of all layers, or float32 [layers]."""
+        if not self.magnitude_std:
+            return self.magnitude
+        noise = self.magnitude_std * normal(seed, 'magnitude', [self.num_layers])
+        return tf.clip_by_value(self.magnitude + noise, 0.0, MAX_LEVEL)
+
     def _compute_arguments(
         self, operations: Sequence[Operation], choices: tf.Tensor, seed: Seed
     ) -> tf.Tensor:
         """float32 [layers]."""
         strength = Strength(self.cutout_const, self.translate_const)
-        if not self.magnitude_std:
-            levels: Any = self.magnitude
-        else:
-            noise = self.magnitude_std * normal(seed, 'magnitude', [self.num_layers])
-            levels = tf.clip_by_value(self.magnitude + noise, 0.0, MAX_LEVEL)
+        levels = self._draw_levels(seed)
         columns = [
             tf.broadcast_to(
                 tf.cast(operation.compute_argument(levels, strength), tf.float32),

@@ -152,6 +152,7 @@ class RandomErasing:
         self._counts = (int(min_count), int(max_count))
         self._trials = trials
 
+    @tf.autograph.experimental.do_not_convert
     def distort(self, image: tf.Tensor, seed: Seed = None) -> tf.Tensor:
         """Erases, perhaps.
 

@@ -57,6 +57,7 @@ class MixupAndCutmix:
         """`distort`."""
         return self.distort(images, labels, seed)
 
+    @tf.autograph.experimental.do_not_convert
     def distort(
         self, images: tf.Tensor, labels: tf.Tensor, seed: Seed = None
     ) -> tuple[tf.Tensor, tf.Tensor]:

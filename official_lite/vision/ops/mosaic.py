@@ -18,6 +18,7 @@ __all__ = ['compact_rows', 'make_mosaics']
 _NUM_TILES = 4
 
 
+@tf.autograph.experimental.do_not_convert
 def make_mosaics(
     images: tf.Tensor,
     boxes: tf.Tensor,

@@ -105,6 +105,7 @@ class SSDRandomCrop(image_augment.ImageAugment):
             'use_image_if_no_bounding_boxes': True,
         }
 
+    @tf.autograph.experimental.do_not_convert
     def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
         """The crop has another size than the image; boxes that were dropped are zeros."""
         seed = fold_in(seed, 'ssd_random_crop')

@@ -124,10 +124,18 @@ def test_without_augmentation_nothing_is_added_to_the_graph(
     many = {'aug_type': {'type': 'randaug', 'randaug': {'num_layers': 9}}}
     two = {'aug_type': {'type': 'randaug', 'randaug': {'num_layers': 2}}}
     assert count(**many) == count(**two)
-    kind = detection_augmentation.Augmentation
-    monkeypatch.setattr(kind, 'change_record', lambda self, image, boxes, key: (image, boxes))
-    monkeypatch.setattr(kind, 'change_resized', lambda self, image, key: image)
-    monkeypatch.setattr(kind, 'mark', lambda self, labels, key: labels)
+
+    class Nothing(detection_augmentation.Augmentation):
+        def change_record(self, image: Any, boxes: Any, key: Any) -> Any:
+            return image, boxes
+
+        def change_resized(self, image: Any, key: Any) -> Any:
+            return image
+
+        def mark(self, labels: Any, key: Any) -> Any:
+            return labels
+
+    monkeypatch.setattr(detection_augmentation, 'Augmentation', Nothing)
     assert count() == plain
 
 

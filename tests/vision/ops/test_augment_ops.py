@@ -105,14 +105,14 @@ def _geometric_arguments(name: str) -> list[float]:
 @pytest.mark.parametrize('name', _GEOMETRIC)
 def test_geometry_of_boxes_equals_model_gardens(garden: Any, name: str) -> None:
     image = make_image(230, 310)
-    corners = np.random.default_rng(5).uniform(size=[40, 2, 2]).astype(np.float32)
-    boxes = np.sort(corners, axis=1).reshape([40, 4])
+    corners = np.random.default_rng(5).uniform(size=[15, 2, 2]).astype(np.float32)
+    boxes = np.sort(corners, axis=1).reshape([15, 4])
     for argument in _geometric_arguments(name):
         _, theirs = garden.NAME_TO_FUNC[f'{name}_BBox'](image, boxes, argument, REPLACE)
         pixels, ours = augment.NAME_TO_FUNC[f'{name}_BBox'](image, boxes, argument, REPLACE)
         assert_equal(pixels, augment.NAME_TO_FUNC[name](image, argument, REPLACE))
         left = np.all(ours[:, 2:] > ours[:, :2], axis=1)
-        assert left.sum() > 30
+        assert left.sum() > 10
         np.testing.assert_allclose(ours[left], theirs.numpy()[left], atol=1e-7)
 
 
