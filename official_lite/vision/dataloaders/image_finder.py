@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from official_lite import errors
 
-__all__ = ['IMAGE_SUFFIXES', 'ImageFinder', 'list_images']
+__all__ = ['IMAGE_SUFFIXES', 'ImageFinder', 'is_image_name', 'list_images', 'walk']
 
 # What TensorFlow or Pillow decodes.
 IMAGE_SUFFIXES = (
@@ -17,13 +18,28 @@ IMAGE_SUFFIXES = (
 )
 
 
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files) of a folder and those below, through links, hidden ones left out.
+
+    A folder that links lead to twice, perhaps in a circle, comes once.
+    """
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(n for n in folders if not n.startswith('.'))
+        if real not in seen:
+            seen.add(real)
+            yield place, names
+
+
 def list_images(folder: str | Path) -> list[str]:
     """Paths of the image files in a folder and in those below, sorted; hidden ones are left out."""
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        found += [os.path.join(place, name) for name in names if is_image_name(name)]
-    return sorted(found)
+    return sorted(
+        os.path.join(place, name)
+        for place, names in walk(folder)
+        for name in names
+        if is_image_name(name)
+    )
 
 
 def is_image_name(name: str) -> bool:
@@ -65,7 +81,7 @@ class ImageFinder:
     @functools.cached_property
     def _by_name(self) -> dict[str, list[str]]:
         paths: dict[str, list[str]] = {}
-        for folder, _, names in os.walk(self._folder, followlinks=True):
+        for folder, names in walk(self._folder):
             for name in names:
                 paths.setdefault(name, []).append(os.path.join(folder, name))
         return paths

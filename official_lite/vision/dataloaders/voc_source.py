@@ -185,8 +185,7 @@ def _pick(path: Path, names: Sequence[str]) -> Path | None:
 def _list_stems(folder: Path) -> list[str]:
     """Paths of the XML files without suffix, relative to the folder, sorted."""
     stems = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
+    for place, names in image_finder.walk(folder):
         relative = os.path.relpath(place, folder)
         stems += [
             os.path.normpath(os.path.join(relative, name[:-4]))

@@ -291,6 +291,13 @@ def test_two_images_of_one_name(tmp_path: pathlib.Path):
         voc_source.build_voc_source(str(folder))
 
 
+def test_links_in_a_circle(tmp_path: pathlib.Path):
+    folder = folder_makers.write_voc(tmp_path, FILES)
+    (folder / 'JPEGImages' / 'again').symlink_to(folder / 'JPEGImages')
+    (folder / 'Annotations' / 'again').symlink_to(folder / 'Annotations')
+    assert voc_source.build_voc_source(str(folder)).info.num_examples == 3
+
+
 def test_files_are_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
     folder = folder_makers.write_voc(tmp_path, FILES, splits=SPLITS)
     first = voc_source.build_voc_source(str(folder), 'train').info
