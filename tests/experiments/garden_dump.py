@@ -30,8 +30,11 @@ def dump_modules(package: str, modules: list[str]) -> dict[str, Any]:
     for name in modules:
         module = importlib.import_module(f'{package}.{name}')
         for class_name, member in vars(module).items():
-            # Of this module or of one that it was split into: `retinanet` of `retinanet_task`.
-            is_own = isinstance(member, type) and member.__module__.startswith(module.__name__)
+            # Defined here or, in our package, where a module was split, in one of its parts.
+            is_own = isinstance(member, type) and (
+                member.__module__ == module.__name__
+                or (package != 'official' and member.__module__.startswith(f'{package}.'))
+            )
             if is_own and dataclasses.is_dataclass(member):
                 result[f'{name}.{class_name}'] = dump(member())
     return result
