@@ -69,7 +69,7 @@ def test_d1_what_none_means_is_documented(cls: type) -> None:
 
 @pytest.mark.parametrize('cls', CLASSES, ids=lambda cls: cls.__name__)
 def test_defaults_are_valid(cls: type) -> None:
-    if cls is not retinanet.AttributeHead:  # it needs a name
+    if cls.__name__ not in ('AttributeHead', 'MixturePart'):  # They need a name.
         cls().validate()
 
 

@@ -100,7 +100,7 @@ class MobileNet(hyperparams.Config):
 
     Attributes:
         model_id: Which network. MobileNetMulti*Seg have a level 6 of stride 32; under a decoder that
-            reaches level 6, give them `output_stride: 32`, which makes these features level 5.
+            reaches level 6, give them `output_stride=32`, which makes these features level 5.
         filter_size_scale: Factor on the number of channels.
         stochastic_depth_drop_rate: Chance that a block is skipped in training.
         flat_stochastic_depth_drop_rate: Whether that chance is the same for all blocks; if not, it
