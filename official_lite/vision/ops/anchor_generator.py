@@ -28,16 +28,18 @@ class AnchorGeneratorv1:
         strides: Union[Sequence[float], Mapping[str, float]],
         clip_boxes: bool = False,
     ) -> None:
-        names = list(
+        names: list[Any] = list(
             anchor_sizes if isinstance(anchor_sizes, Mapping) else range(len(anchor_sizes))
         )
         self._is_mapping = isinstance(anchor_sizes, Mapping)
+        sizes: Any = anchor_sizes
+        distances: Any = strides
         self._generators = {
             name: _SingleAnchorGenerator(
-                anchor_sizes[name],
+                sizes[name],
                 _get_own(scales, name),
                 _get_own(aspect_ratios, name),
-                strides[name],
+                distances[name],
                 clip_boxes,
             )
             for name in names

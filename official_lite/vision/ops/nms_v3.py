@@ -113,7 +113,7 @@ def select_refined(
     # What is not wanted suppresses nothing.
     candidates = tf.where(is_wanted[..., None], candidates, 0.0)
     is_suppressed = tf.map_fn(
-        lambda pair: compute_suppressed(*pair, iou_threshold, refinements),
+        lambda pair: compute_suppressed(pair[0], pair[1], iou_threshold, refinements),
         (tf.reshape(candidates, [*pairs, 4]), tf.reshape(scores, pairs)),
         fn_output_signature=tf.TensorSpec(scores.shape[2:3], tf.bool),
         parallel_iterations=1,  # bounds memory

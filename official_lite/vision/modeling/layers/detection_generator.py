@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 import keras
@@ -205,43 +206,50 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
         self, boxes: tf.Tensor, logits: tf.Tensor, row_sizes: Sequence[tuple[Any, int]]
     ) -> nms.Selection:
         config = self._config
-        common = {
+        arguments = {
             'max_num_detections': config['max_num_detections'],
             'score_threshold': config['pre_nms_score_threshold'],
             'iou_threshold': config['nms_iou_threshold'],
         }
-        top_k = config['pre_nms_top_k']
+        select: Callable[..., nms.Selection]
         if config['nms_version'] == 'v3':
-
-            def select(boxes: tf.Tensor, logits: tf.Tensor, **arguments: Any) -> nms.Selection:
-                shards = self._make_shards(logits, row_sizes)
-                best, indices = nms_v3.compute_sharded_top_k(shards, top_k)
-                refinements = config['nms_v3_refinements']
-                return nms_v3.select_refined(
-                    boxes,
-                    tf.sigmoid(best),
-                    indices,
-                    refinements=nms_v3.DEFAULT_REFINEMENTS if refinements is None else refinements,
-                    **arguments,
-                )
-
+            select = functools.partial(self._select_v3, row_sizes=row_sizes)
             scores = logits  # the order of logits is finer than that of scores
+        elif config['soft_nms_sigma'] is not None:
+            select, scores = nms.select_soft, tf.sigmoid(logits)
+            arguments |= {
+                'pre_nms_top_k': config['pre_nms_top_k'],
+                'soft_nms_sigma': config['soft_nms_sigma'],
+            }
         else:
-            scores = tf.sigmoid(logits)
-            if config['soft_nms_sigma'] is not None:
-                select = nms.select_soft
-                common |= {'pre_nms_top_k': top_k, 'soft_nms_sigma': config['soft_nms_sigma']}
-            else:
-                select = nms.select_per_class
-                is_batched = config['nms_version'] == 'batched'
-                common |= {
-                    'pre_nms_top_k': None if is_batched else top_k,
-                    'is_threshold_suppressed': not is_batched,
-                    'drop_empty_boxes': not is_batched,
-                }
+            select, scores = nms.select_per_class, tf.sigmoid(logits)
+            is_batched = config['nms_version'] == 'batched'
+            arguments |= {
+                'pre_nms_top_k': None if is_batched else config['pre_nms_top_k'],
+                'is_threshold_suppressed': not is_batched,
+                'drop_empty_boxes': not is_batched,
+            }
         if config['use_class_agnostic_nms']:
-            return nms.select_class_agnostic(boxes, scores, select=select, **common)
-        return select(boxes, scores, **common)
+            return nms.select_class_agnostic(boxes, scores, select=select, **arguments)
+        return select(boxes, scores, **arguments)
+
+    def _select_v3(
+        self,
+        boxes: tf.Tensor,
+        logits: tf.Tensor,
+        row_sizes: Sequence[tuple[Any, int]],
+        **arguments: Any,
+    ) -> nms.Selection:
+        shards = self._make_shards(logits, row_sizes)
+        best, indices = nms_v3.compute_sharded_top_k(shards, self._config['pre_nms_top_k'])
+        refinements = self._config['nms_v3_refinements']
+        return nms_v3.select_refined(
+            boxes,
+            tf.sigmoid(best),
+            indices,
+            refinements=nms_v3.DEFAULT_REFINEMENTS if refinements is None else refinements,
+            **arguments,
+        )
 
     def _make_shards(
         self, logits: tf.Tensor, row_sizes: Sequence[tuple[Any, int]]
