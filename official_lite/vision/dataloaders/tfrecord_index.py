@@ -42,8 +42,9 @@ _MAGIC_NUMBERS = {
 }
 _GZIP_MAGIC = b'\x1f\x8b'
 _HINTS = {
-    'image': 'images are read with source.type=coco and the JSON file of their annotations',
+    'image': 'folders of images are read with source.type=coco, voc or yolo',
     'JSON': 'a COCO annotation file is read with source.type=coco',
+    'XML': 'a Pascal VOC folder is read with source.type=voc',
 }
 
 
