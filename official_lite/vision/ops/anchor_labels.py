@@ -148,11 +148,16 @@ def label_anchors_batch(
     Returns:
         The labels.
     """
-    # A padding box in front of none at all keeps reductions from being empty.
-    boxes = tf.pad(tf.cast(boxes, tf.float32), [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
-    classes = tf.pad(tf.cast(classes, tf.int32), [[0, 0], [0, 1]], constant_values=NO_CLASS)
+    # A padding box in the place of none at all keeps reductions from being empty.
+    boxes = tf.cast(boxes, tf.float32)
+    num_missing = tf.maximum(0, 1 - tf.shape(boxes)[1])
+    box_paddings = [[0, 0], [0, num_missing], [0, 0]]
+    boxes = tf.pad(boxes, box_paddings, constant_values=-1.0)
+    classes = tf.pad(
+        tf.cast(classes, tf.int32), [[0, 0], [0, num_missing]], constant_values=NO_CLASS
+    )
     padded = {
-        name: tf.pad(values, [[0, 0], [0, 1], [0, 0]])
+        name: tf.pad(values, box_paddings)
         for name, values in (attributes or {}).items()
     }
     labels, deltas, cls_weights, box_weights, targets = _label_flat(
