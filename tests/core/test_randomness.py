@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from official_lite.core import data_info, randomness
@@ -66,3 +67,13 @@ def test_data_info_survives_json():
     info = data_info.DataInfo(3, ('a', 'b'), (1, 7), 5, (2, 3), 2, 'f', 'here', 1)
     assert data_info.DataInfo.from_dict(info.to_dict()) == info
     assert info.num_classes == 3
+
+
+@pytest.mark.parametrize('data', [0, 5, 2**31 - 1])
+def test_folding_is_tensorflows_own(data: int):
+    key = tf.constant([5, -7])
+    expected = tf.random.experimental.stateless_fold_in(key, data, alg='philox')
+    np.testing.assert_array_equal(randomness.fold_in(key, data), expected)
+    np.testing.assert_array_equal(randomness.fold_in(key, tf.constant(data)), expected)
+    large = data + (3 << 31)
+    np.testing.assert_array_equal(randomness.fold_in(key, large), expected + tf.constant([0, 3]))
