@@ -27,7 +27,7 @@ def load(package: str, module: str) -> types.ModuleType:
     return importlib.import_module(f'{package}.{module}')
 
 
-def make_config(args: argparse.Namespace) -> Any:
+def make_config(args: argparse.Namespace, shuffle_buffer_size: int = 64) -> Any:
     """RetinaNet-R50-FPN, 91 classes, on one device, as both packages name it."""
     if args.package == 'official':
         load('official', 'vision.registry_imports')
@@ -36,7 +36,7 @@ def make_config(args: argparse.Namespace) -> Any:
         'input_path': f'{args.records}/*.tfrecord',
         'global_batch_size': args.batch,
         'dtype': 'float32',
-        'shuffle_buffer_size': 64,
+        'shuffle_buffer_size': shuffle_buffer_size,
     }
     config.override(
         {
@@ -79,10 +79,13 @@ def build_trainer(args: argparse.Namespace, config: Any, *, train: bool) -> tupl
 
 
 def measure_train(args: argparse.Namespace) -> dict[str, float]:
-    """Start to the end of the first step, then the rate of the following steps."""
+    """Start to the end of the first step, then the rate of the following steps.
+
+    The shuffle buffer is the experiment's own.
+    """
     begin = time.time()
     tf = importlib.import_module('tensorflow')
-    config = make_config(args)
+    config = make_config(args, shuffle_buffer_size=10_000)
     imported = time.time()
     _, trainer = build_trainer(args, config, train=True)
     built = time.time()
@@ -102,24 +105,6 @@ def measure_train(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def measure_input(args: argparse.Namespace) -> dict[str, float]:
-    """Images per second out of the training and validation pipelines."""
-    config = make_config(args)
-    task = load(args.package, 'core.task_factory').get_task(config.task)
-    figures = {}
-    for name in ('train', 'validation'):
-        dataset = task.build_inputs(getattr(config.task, f'{name}_data'))
-        iterator = iter(dataset.repeat())
-        for _ in range(5):
-            next(iterator)
-        start = time.time()
-        batches = 60
-        for _ in range(batches):
-            next(iterator)
-        figures[f'{name}_input_images_per_sec'] = batches * args.batch / (time.time() - start)
-    return figures
-
-
 def measure_evaluate(args: argparse.Namespace) -> dict[str, float]:
     """The first call of the evaluation with COCO metrics, then its rate over 16 batches."""
     tf = importlib.import_module('tensorflow')
@@ -135,17 +120,24 @@ def measure_evaluate(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
+def measure_limit(args: argparse.Namespace) -> dict[str, float]:
+    """What no package can exceed: the convolutions of a step alone, the forward pass alone."""
+    import limits
+
+    return limits.measure_limits(make_config(args), args.size, args.batch, args.precision)
+
+
 def main() -> None:
     """Measures one thing and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--package', choices=['official_lite', 'official'], required=True)
-    parser.add_argument('--what', choices=['train', 'input', 'evaluate'], required=True)
+    parser.add_argument('--what', choices=['train', 'evaluate', 'limit'], required=True)
     parser.add_argument('--records', required=True, help='folder of TFRecords')
     parser.add_argument('--size', type=int, default=256, help='height and width, pixels')
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--precision', choices=['float32', 'bfloat16'], default='float32')
     args = parser.parse_args()
-    measures = {'train': measure_train, 'input': measure_input, 'evaluate': measure_evaluate}
+    measures = {'train': measure_train, 'evaluate': measure_evaluate, 'limit': measure_limit}
     figures = measures[args.what](args)
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({**figures, 'peak_memory_gb': peak_kib * 1024 / 1e9}))

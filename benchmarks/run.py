@@ -1,6 +1,6 @@
 """Runs official_lite and tf-models-official in turn on the same records and writes a dated result.
 
-    python benchmarks/run.py [--rounds=2] [--only=train,input,evaluate] [--garden_python=PATH]
+    python benchmarks/run.py [--rounds=2] [--only=train,evaluate,limit] [--garden_python=PATH]
 
 tf-models-official gets a virtual environment of its own (`.venv-garden`) unless an interpreter that has it is named.
 Nothing else should run on the machine. Ratios are the claim; absolute figures belong to one machine and day.
@@ -27,10 +27,10 @@ _GARDEN = ['tf-models-official==2.20.0', 'numpy<2.3']
 _MEASUREMENTS = [
     ('train float32 256 px', 'train', ['--size=256', '--precision=float32']),
     ('train bfloat16 256 px', 'train', ['--size=256', '--precision=bfloat16']),
-    ('input 256 px', 'input', ['--size=256']),
-    ('input 640 px', 'input', ['--size=640']),
     ('evaluate float32 256 px', 'evaluate', ['--size=256', '--precision=float32']),
     ('evaluate bfloat16 256 px', 'evaluate', ['--size=256', '--precision=bfloat16']),
+    ('limit float32 256 px', 'limit', ['--size=256', '--precision=float32']),
+    ('limit bfloat16 256 px', 'limit', ['--size=256', '--precision=bfloat16']),
 ]
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     """Measures everything `rounds` times in turn; prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=2)
-    parser.add_argument('--only', default='train,input,evaluate')
+    parser.add_argument('--only', default='train,evaluate,limit')
     parser.add_argument('--garden_python')
     args = parser.parse_args()
     pythons = {'official_lite': sys.executable, 'official': ensure_garden(args.garden_python)}
@@ -85,6 +85,14 @@ def main() -> None:
         subprocess.run([sys.executable, str(_HERE / 'make_records.py'), records], check=True)
         for label, what, arguments in _MEASUREMENTS:
             if what not in args.only.split(','):
+                continue
+            if what == 'limit':
+                figures = measure(
+                    sys.executable, 'official_lite', what, [*arguments, f'--records={records}']
+                )
+                for figure, value in figures.items():
+                    rows.append([label, figure, value, None, None])
+                    print(f'{label:26} {figure:32} {value:10.2f}', flush=True)
                 continue
             runs: dict[str, list[dict[str, float]]] = {package: [] for package in pythons}
             for _ in range(args.rounds):
