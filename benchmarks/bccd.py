@@ -40,7 +40,7 @@ def write_records(data: str, folder: str) -> None:
 
     for split in ('train', 'val'):
         source = voc_source.build_voc_source(data, split)
-        examples = tfrecord_writer.make_examples(source)  # type: ignore[arg-type]
+        examples = tfrecord_writer.make_examples(source)
         tfrecord_writer.write_tfrecords(examples, f'{folder}/{split}', num_shards=4)
 
 
