@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-
 # Pairs of class and box that are looked at first, for each detection that is wanted.
 _NUM_BEST_PAIRS = 16
 
