@@ -8,13 +8,10 @@ handed to the replicas.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from official_lite import errors
@@ -24,37 +21,13 @@ from official_lite.core import (
     checkpoints,
     graph_code,
     input_pipelines,
+    pace,
     replicas,
+    step_logs,
 )
 from official_lite.modeling import freezing
 
 Logs = dict[str, Any]
-
-# One call of the compiled loop should last about this long, so that Ctrl-C and the progress line do not wait.
-_CHUNK_SECS = 0.5
-# All workers must agree on how many steps they do in one go, so these are fixed there.
-_MULTI_WORKER_CHUNK = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Event:
-    """Something done when the step reaches a multiple of `interval`, and at the last step.
-
-    Attributes:
-        interval: Steps between two times.
-        run: Gets the step.
-    """
-
-    interval: int
-    run: Callable[[int], object]
-
-    def next_step(self, step: int, last_step: int) -> int:
-        """The first step after `step` at which it is due."""
-        return min((step // self.interval + 1) * self.interval, last_step)
-
-    def is_due(self, step: int, last_step: int) -> bool:
-        """Whether it is due at `step`."""
-        return step % self.interval == 0 or step >= last_step
 
 
 class Trainer:
@@ -107,7 +80,7 @@ class Trainer:
         self._datasets = {'train': train_dataset, 'validation': validation_dataset}
         self._num_train_examples = num_train_examples
         self._train_iterator: Any = None
-        self._pace = _Pace(replicas.is_multi_worker(self._strategy))
+        self._pace = pace.Pace(replicas.is_multi_worker(self._strategy))
         self._build_variables(metadata)
         self._build_metrics(train, evaluate)
         self._build_functions()
@@ -148,7 +121,7 @@ class Trainer:
         return checkpoints.optimizer_variables(optimizer, self._model_keys)
 
     def _build_metrics(self, train: bool, evaluate: bool) -> None:
-        compiled = _compiled_metrics(self._model)
+        compiled = step_logs.get_compiled_metrics(self._model)
         self._train_loss = keras.metrics.Mean('training_loss', dtype='float32')
         self._validation_loss = keras.metrics.Mean('validation_loss', dtype='float32')
         self._train_metrics = (
@@ -246,7 +219,7 @@ class Trainer:
         self,
         train_steps: int,
         *,
-        events: Sequence[Event] = (),
+        events: Sequence[pace.Event] = (),
         after_chunk: Callable[[int, Logs], bool] = lambda step, logs: True,
     ) -> None:
         """Trains until `train_steps` steps are done in all.
@@ -300,12 +273,12 @@ class Trainer:
         """Mean loss since the last logs, and the learning rate of the next step."""
         return {
             self._train_loss.name: float(self._train_loss.result()),
-            'learning_rate': _get_learning_rate(self._optimizer),
+            'learning_rate': step_logs.get_learning_rate(self._optimizer),
         }
 
     def train_loop_end(self) -> Logs:
         """Training metrics since the last call, which are reset, and the last update's gradient norm."""
-        logs = {k: v for m in self._train_metrics for k, v in _results(m).items()}
+        logs = {k: v for m in self._train_metrics for k, v in step_logs.get_results(m).items()}
         logs.update(self.get_current_logs())
         norm = getattr(self._optimizer, 'gradient_norm', None)
         if norm is not None:
@@ -333,7 +306,7 @@ class Trainer:
             with tf.name_scope(''):
                 self.train_step(iterator)
 
-        _repeat(do_step, num_steps)
+        graph_code.repeat(do_step, num_steps)
 
     def _python_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
         for _ in range(int(num_steps)):
@@ -382,7 +355,7 @@ class Trainer:
                     inputs, model=self.model, metrics=self.validation_metrics
                 )
                 if self.task.loss in logs:
-                    _update_mean(self._validation_loss, logs[self.task.loss], inputs)
+                    step_logs.update_mean(self._validation_loss, logs[self.task.loss], inputs)
             return logs
 
         inputs, passthrough_logs = self.next_eval_inputs(iterator)
@@ -414,7 +387,7 @@ class Trainer:
         for metric in [*self._validation_metrics, self._validation_loss]:
             metric.reset_state()
         state = self._run_evaluation(num_steps)
-        logs = {k: v for m in self._validation_metrics for k, v in _results(m).items()}
+        logs = {k: v for m in self._validation_metrics for k, v in step_logs.get_results(m).items()}
         if float(tf.convert_to_tensor(self._validation_loss.count)) > 0:
             logs[self._validation_loss.name] = float(self._validation_loss.result())
         if state is not None:
@@ -445,7 +418,7 @@ class Trainer:
         return replicas.local_results(self._strategy, self.eval_step(iterator))
 
     def _graph_eval_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
-        _repeat(lambda: self.eval_step(iterator), num_steps)
+        graph_code.repeat(lambda: self.eval_step(iterator), num_steps)
 
     def _make_validation_dataset(self) -> Any:
         if self._datasets['validation'] is not None:
@@ -505,45 +478,6 @@ class Trainer:
         replicas.seed_replicas(self._strategy, states)
 
 
-class _Pace:
-    """How many steps one call of the compiled loop does."""
-
-    def __init__(self, is_fixed: bool) -> None:
-        self._is_fixed = is_fixed
-        self._secs_per_step: float | None = None
-        self._is_first = True
-
-    def choose(self, at_most: int) -> int:
-        """Steps of the next call: one at first (it compiles), then half a second's worth."""
-        if self._is_first:
-            return 1
-        if self._is_fixed:
-            return min(at_most, _MULTI_WORKER_CHUNK)
-        if self._secs_per_step is None:
-            return 1
-        return max(1, min(at_most, int(_CHUNK_SECS / self._secs_per_step)))
-
-    @contextlib.contextmanager
-    def measure(self, num_steps: int) -> Iterator[None]:
-        """Takes the time of `num_steps` steps."""
-        begin = time.monotonic()
-        yield
-        if not self._is_first:
-            self._secs_per_step = max((time.monotonic() - begin) / num_steps, 1e-6)
-        self._is_first = False
-
-
-def _repeat(function: Callable[[], object], num_times: tf.Tensor) -> None:
-    """Calls a function `num_times` times, an int32 scalar, in the graph."""
-
-    def body(i: tf.Tensor) -> tuple[tf.Tensor]:
-        function()
-        return (i + 1,)
-
-    # One after the other: a step reads what the one before it wrote.
-    tf.while_loop(lambda i: i < num_times, body, (tf.constant(0),), parallel_iterations=1)
-
-
 def _make_counter(name: str) -> tf.Variable:
     return tf.Variable(
         0,
@@ -552,43 +486,6 @@ def _make_counter(name: str) -> tf.Variable:
         trainable=False,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
-
-
-def _compiled_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
-    """Metrics given to `model.compile`, without Keras' own mean of the loss."""
-    if not base_task.has_compiled_loss(model):
-        return []
-    return [m for m in model.metrics if m is not getattr(model, '_loss_tracker', None)]
-
-
-def _results(metric: keras.metrics.Metric) -> dict[str, Any]:
-    """A metric's results by name; one that returns a dict brings its own names."""
-    result = metric.result()
-    if isinstance(result, Mapping):
-        return {k: np.asarray(v) for k, v in result.items()}
-    return {metric.name: np.asarray(result)}
-
-
-def _update_mean(mean: keras.metrics.Mean, loss: tf.Tensor, inputs: Any) -> None:
-    """Adds the mean loss of a batch with the number of its examples as weight, which may be 0."""
-    weight = tf.cast(_count_examples(inputs), tf.float32)
-    loss = tf.where(weight > 0.0, tf.cast(loss, tf.float32), 0.0)
-    mean.update_state(loss, sample_weight=weight)
-
-
-def _count_examples(inputs: Any) -> tf.Tensor:
-    """Examples in a batch; of a padded one those that its labels call `is_valid`."""
-    _, labels = base_task.split_inputs(inputs)
-    if isinstance(labels, Mapping) and 'is_valid' in labels:
-        return tf.math.count_nonzero(labels['is_valid'])
-    first = tf.nest.flatten(inputs)[0]
-    return tf.shape(first)[0] if first.shape.rank else tf.constant(1)
-
-
-def _get_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    rate = optimizer.learning_rate
-    rate = rate(optimizer.iterations) if callable(rate) else rate
-    return float(tf.convert_to_tensor(rate))
 
 
 def _check_config(config: Any, needs_train_data: bool, needs_validation_data: bool) -> None:

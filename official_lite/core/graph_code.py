@@ -36,3 +36,14 @@ def call_plainly(function: Callable[[], Result], *participants: Any) -> Result:
     if has_foreign_code(*participants):
         return function()
     return tf.autograph.experimental.do_not_convert(function)()
+
+
+def repeat(function: Callable[[], object], num_times: tf.Tensor) -> None:
+    """Calls a function `num_times` times, an int32 scalar, in the graph."""
+
+    def body(i: tf.Tensor) -> tuple[tf.Tensor]:
+        function()
+        return (i + 1,)
+
+    # One after the other: a step reads what the one before it wrote.
+    tf.while_loop(lambda i: i < num_times, body, (tf.constant(0),), parallel_iterations=1)

@@ -26,6 +26,7 @@ from official_lite.core import (
     initialization,
     interruption,
     metrics_log,
+    pace,
     progress,
     replicas,
     run_folder,
@@ -270,16 +271,16 @@ class ExperimentRunner:
                 self._save()
         self._progress.pause(self._step)
 
-    def _make_events(self) -> list[base_trainer.Event]:
+    def _make_events(self) -> list[pace.Event]:
         trainer = self._params.trainer
         events = [
-            base_trainer.Event(trainer.steps_per_loop, self._write_train_logs),
-            base_trainer.Event(trainer.checkpoint_interval, lambda step: self._save()),
+            pace.Event(trainer.steps_per_loop, self._write_train_logs),
+            pace.Event(trainer.checkpoint_interval, lambda step: self._save()),
         ]
         if self._mode == 'train_and_eval':
-            events.append(base_trainer.Event(trainer.validation_interval, self._evaluate))
+            events.append(pace.Event(trainer.validation_interval, self._evaluate))
         elif self._mode == 'continuous_train_and_eval':
-            events.append(base_trainer.Event(trainer.checkpoint_interval, self._evaluate))
+            events.append(pace.Event(trainer.checkpoint_interval, self._evaluate))
         return events
 
     def _make_after_chunk(self, stop: interruption.StopSignals) -> Callable[[int, Logs], bool]:

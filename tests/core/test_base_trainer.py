@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.core import base_task, base_trainer, dry_run, runtime, train_lib
+from official_lite.core import base_task, base_trainer, dry_run, pace, runtime, train_lib
 from tests.core import tiny_task
 
 
@@ -210,7 +210,7 @@ def test_a_config_without_what_a_trainer_needs() -> None:
 def test_events_are_due_at_multiples_and_at_the_end(
     interval: int, last: int, due: list[int]
 ) -> None:
-    event = base_trainer.Event(interval, lambda step: None)
+    event = pace.Event(interval, lambda step: None)
     assert [step for step in range(1, last + 1) if event.is_due(step, last)] == due
     assert [event.next_step(step, last) for step in [0, *due[:-1]]] == due
 
