@@ -45,7 +45,7 @@ def test_an_unknown_experiment_is_explained() -> None:
     with pytest.raises(
         LookupError,
         match=r"^experiment 'retinanet_cusom' is not registered; did you mean 'retinanet_custom'\? "
-        r'Known: .*retinanet, retinanet_custom, retinanet_resnetfpn_coco',
+        r'Known: .*retinanet, retinanet_custom, retinanet_mobile_coco, retinanet_resnetfpn_coco',
     ):
         exp_factory.get_exp_config('retinanet_cusom')
 
