@@ -42,6 +42,7 @@ _BASE: dict[str, Any] = {
 _BACKBONES: dict[str, dict[str, Any]] = {
     'resnet': {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.125}},
     'mobilenet': {'type': 'mobilenet', 'mobilenet': {'filter_size_scale': 0.25}},
+    'efficientnet': {'type': 'efficientnet'},
 }
 _ATTRIBUTE = {'name': 'depth', 'type': 'classification', 'size': 2}
 
@@ -54,6 +55,7 @@ _VALUES: dict[str, Any] = {
     'backbone.resnet.model_id': 18,
     'backbone.resnet.stem_type': 'v1',
     'backbone.resnet.depth_multiplier': 0.25,
+    'backbone.efficientnet.model_id': 'b1',
     'backbone.mobilenet.model_id': 'MobileNetV3Small',
     'backbone.mobilenet.filter_size_scale': 0.5,
     'backbone.mobilenet.output_stride': 16,

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['Backbone', 'MobileNet', 'ResNet', 'SpineNet', 'SpineNetMobile']
+__all__ = ['Backbone', 'EfficientNet', 'MobileNet', 'ResNet', 'SpineNet', 'SpineNetMobile']
 
 
 @dataclasses.dataclass
@@ -129,6 +129,32 @@ class MobileNet(hyperparams.Config):
             report('output_stride', expected=f'None or one of {", ".join(map(str, strides))}')
 
 
+EfficientNetId = Literal['b0', 'b1', 'b2', 'b3', 'b4', 'b5', 'b6', 'b7']
+
+
+@dataclasses.dataclass
+class EfficientNet(hyperparams.Config):
+    """EfficientNet (arXiv:1905.11946). The paper's have `se_ratio=0.25` and the activation swish.
+
+    Attributes:
+        model_id: Which size.
+        se_ratio: Channels of squeeze-and-excitation relative to a block's input. 0 means none.
+        stochastic_depth_drop_rate: Chance that a block is skipped in training, the same for all.
+    """
+
+    model_id: EfficientNetId = 'b0'
+    se_ratio: float = 0.0
+    stochastic_depth_drop_rate: float = 0.0
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'se_ratio')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if not 0 <= self.se_ratio <= 1:
+            report('se_ratio', expected='0 to 1')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
+
+
 @dataclasses.dataclass
 class SpineNet(hyperparams.Config):
     """SpineNet (arXiv:1912.05027), a backbone that is its own decoder: use decoder 'identity'.
@@ -206,6 +232,7 @@ class Backbone(hyperparams.OneOfConfig):
     Attributes:
         type: Name of the branch that counts. None means not set.
         resnet: Residual networks.
+        efficientnet: EfficientNets.
         spinenet: SpineNets.
         spinenet_mobile: SpineNets of inverted bottlenecks.
         mobilenet: MobileNets.
@@ -213,6 +240,7 @@ class Backbone(hyperparams.OneOfConfig):
 
     type: Optional[str] = None
     resnet: ResNet = dataclasses.field(default_factory=ResNet)
+    efficientnet: EfficientNet = dataclasses.field(default_factory=EfficientNet)
     spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
     spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)
     mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)

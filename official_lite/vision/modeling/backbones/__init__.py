@@ -4,8 +4,9 @@ from official_lite import _lazy
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
-    submodules=('factory', 'mobilenet', 'resnet', 'spinenet', 'spinenet_mobile'),
+    submodules=('efficientnet', 'factory', 'mobilenet', 'resnet', 'spinenet', 'spinenet_mobile'),
     attributes={
+        'EfficientNet': f'{__name__}.efficientnet:EfficientNet',
         'MobileNet': f'{__name__}.mobilenet:MobileNet',
         'ResNet': f'{__name__}.resnet:ResNet',
         'SpineNet': f'{__name__}.spinenet:SpineNet',
