@@ -13,7 +13,7 @@ from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
 from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.modeling.heads import factory
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import nn_layers, shared_convolution
 
 # Share of positive anchors that the classifier assumes at the start:
 # https://arxiv.org/abs/1708.02002, section 4.1.
@@ -316,10 +316,16 @@ class RetinaNetHead(keras.layers.Layer):
         return convs[index] if is_by_level else convs
 
     def _apply_tower(
-        self, x: tf.Tensor, convs: Any, norms: Any, index: int, training: Optional[bool]
+        self,
+        convolve: shared_convolution.Convolve,
+        x: tf.Tensor,
+        convs: Any,
+        norms: Any,
+        index: int,
+        training: Optional[bool],
     ) -> tf.Tensor:
         for conv, norm_layer in zip(self._convs_at_level(convs, index), norms[index]):
-            x = self._activation(norm_layer(conv(x), training=training))
+            x = self._activation(norm_layer(convolve(conv, x), training=training))
         return x
 
     def call(
@@ -339,19 +345,24 @@ class RetinaNetHead(keras.layers.Layer):
         scores: Predictions = {}
         boxes: Predictions = {}
         attributes: dict[str, Predictions] = {name: {} for name in self._att_towers}
+        convolve = shared_convolution.make_convolve()
         for index, level in enumerate(self._levels):
-            x = features[level]
-            cls_x = self._apply_tower(x, self.cls_convs, self.cls_norms, index, training)
-            scores[level] = self._at_level(self.classifier, index)(cls_x)
-            box_x = self._apply_tower(x, self.box_convs, self.box_norms, index, training)
-            boxes[level] = self._at_level(self.box_regressor, index)(box_x)
+
+            def tower(convs: Any, norms: Any, level: str = level, index: int = index) -> tf.Tensor:
+                return self._apply_tower(convolve, features[level], convs, norms, index, training)
+
+            cls_x = tower(self.cls_convs, self.cls_norms)
+            scores[level] = convolve(self._at_level(self.classifier, index), cls_x)
+            box_x = tower(self.box_convs, self.box_norms)
+            boxes[level] = convolve(self._at_level(self.box_regressor, index), box_x)
             towers = {
-                name: self._apply_tower(x, convs, self.att_norms[name], index, training)
-                for name, convs in self.att_convs.items()
+                name: tower(convs, self.att_norms[name]) for name, convs in self.att_convs.items()
             }
             for name, owner in self._att_towers.items():
                 predictor = self._at_level(self.att_predictors[name], index)
-                attributes[name][level] = predictor(cls_x if owner is None else towers[owner])
+                attributes[name][level] = convolve(
+                    predictor, cls_x if owner is None else towers[owner]
+                )
         return scores, boxes, attributes
 
     def get_config(self) -> dict[str, Any]:
