@@ -26,6 +26,7 @@ TASKS: dict[str, str] = {
 # Name of a component, the `type` of its OneOf config -> module whose import registers its builder.
 BACKBONES: dict[str, str] = {
     'efficientnet': f'{_VISION}.modeling.backbones.efficientnet',
+    'mobiledet': f'{_VISION}.modeling.backbones.mobiledet',
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
     'spinenet': f'{_VISION}.modeling.backbones.spinenet',

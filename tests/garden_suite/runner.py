@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'backbones': (
         'vision/modeling/backbones/resnet_test.py',
         'vision/modeling/backbones/mobilenet_test.py',
+        'vision/modeling/backbones/mobiledet_test.py',
         'vision/modeling/backbones/efficientnet_test.py',
         'vision/modeling/backbones/spinenet*_test.py',
         'vision/modeling/backbones/factory_test.py',

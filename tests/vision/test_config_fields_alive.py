@@ -43,6 +43,7 @@ _BACKBONES: dict[str, dict[str, Any]] = {
     'resnet': {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.125}},
     'mobilenet': {'type': 'mobilenet', 'mobilenet': {'filter_size_scale': 0.25}},
     'efficientnet': {'type': 'efficientnet'},
+    'mobiledet': {'type': 'mobiledet', 'mobiledet': {'filter_size_scale': 0.25}},
 }
 _ATTRIBUTE = {'name': 'depth', 'type': 'classification', 'size': 2}
 
@@ -56,6 +57,7 @@ _VALUES: dict[str, Any] = {
     'backbone.resnet.stem_type': 'v1',
     'backbone.resnet.depth_multiplier': 0.25,
     'backbone.efficientnet.model_id': 'b1',
+    'backbone.mobiledet.model_id': 'MobileDetDSP',
     'backbone.mobilenet.model_id': 'MobileNetV3Small',
     'backbone.mobilenet.filter_size_scale': 0.5,
     'backbone.mobilenet.output_stride': 16,

@@ -15,7 +15,15 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['Backbone', 'EfficientNet', 'MobileNet', 'ResNet', 'SpineNet', 'SpineNetMobile']
+__all__ = [
+    'Backbone',
+    'EfficientNet',
+    'MobileDet',
+    'MobileNet',
+    'ResNet',
+    'SpineNet',
+    'SpineNetMobile',
+]
 
 
 @dataclasses.dataclass
@@ -225,6 +233,28 @@ class SpineNetMobile(hyperparams.Config):
             report('max_level', expected='7 or less')
 
 
+MobileDetId = Literal['MobileDetCPU', 'MobileDetDSP', 'MobileDetEdgeTPU', 'MobileDetGPU']
+
+
+@dataclasses.dataclass
+class MobileDet(hyperparams.Config):
+    """MobileDets (arXiv:2004.14525), for detectors; their activations are their own.
+
+    Attributes:
+        model_id: Which network: each is meant for one kind of processor.
+        filter_size_scale: Factor on the number of channels.
+    """
+
+    model_id: MobileDetId = 'MobileDetCPU'
+    filter_size_scale: float = 1.0
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'filter_size_scale')
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.filter_size_scale <= 0:
+            report('filter_size_scale', expected='more than 0')
+
+
 @dataclasses.dataclass
 class Backbone(hyperparams.OneOfConfig):
     """Which backbone, and its settings.
@@ -236,6 +266,7 @@ class Backbone(hyperparams.OneOfConfig):
         spinenet: SpineNets.
         spinenet_mobile: SpineNets of inverted bottlenecks.
         mobilenet: MobileNets.
+        mobiledet: MobileDets.
     """
 
     type: Optional[str] = None
@@ -244,5 +275,6 @@ class Backbone(hyperparams.OneOfConfig):
     spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
     spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)
     mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)
+    mobiledet: MobileDet = dataclasses.field(default_factory=MobileDet)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

@@ -4,9 +4,18 @@ from official_lite import _lazy
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
-    submodules=('efficientnet', 'factory', 'mobilenet', 'resnet', 'spinenet', 'spinenet_mobile'),
+    submodules=(
+        'efficientnet',
+        'factory',
+        'mobiledet',
+        'mobilenet',
+        'resnet',
+        'spinenet',
+        'spinenet_mobile',
+    ),
     attributes={
         'EfficientNet': f'{__name__}.efficientnet:EfficientNet',
+        'MobileDet': f'{__name__}.mobiledet:MobileDet',
         'MobileNet': f'{__name__}.mobilenet:MobileNet',
         'ResNet': f'{__name__}.resnet:ResNet',
         'SpineNet': f'{__name__}.spinenet:SpineNet',

@@ -95,6 +95,7 @@ class EfficientNet(keras.Model):
         use_sync_bn: Whether batch normalisation uses the moments of all replicas.
         norm_momentum: Momentum of the moving statistics.
         norm_epsilon: Added to variances.
+        name: Name of the model.
 
     Raises:
         ValueError: If the size is unknown or a ratio is out of range.
@@ -114,7 +115,7 @@ class EfficientNet(keras.Model):
         use_sync_bn: bool = False,
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
-        **kwargs: Any,
+        name: str = 'efficientnet',
     ) -> None:
         config = {
             'model_id': model_id,
@@ -138,7 +139,7 @@ class EfficientNet(keras.Model):
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints, last = _apply_network(inputs, config)
         outputs = {**endpoints, str(FIRST_LEVEL + len(endpoints)): last}
-        super().__init__(inputs=inputs, outputs=outputs, **{'name': 'efficientnet', **kwargs})
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._output_specs = types.MappingProxyType(
