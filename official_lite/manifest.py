@@ -25,12 +25,14 @@ TASKS: dict[str, str] = {
 
 # Name of a component, the `type` of its OneOf config -> module whose import registers its builder.
 BACKBONES: dict[str, str] = {
+    'dilated_resnet': f'{_VISION}.modeling.backbones.resnet_deeplab',
     'efficientnet': f'{_VISION}.modeling.backbones.efficientnet',
     'mobiledet': f'{_VISION}.modeling.backbones.mobiledet',
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
     'spinenet': f'{_VISION}.modeling.backbones.spinenet',
     'spinenet_mobile': f'{_VISION}.modeling.backbones.spinenet_mobile',
+    'vit': f'{_VISION}.modeling.backbones.vit',
 }
 DECODERS: dict[str, str] = {
     'fpn': f'{_VISION}.modeling.decoders.fpn',
@@ -48,4 +50,8 @@ DATA_SOURCES: dict[str, str] = {
     'tfrecord': f'{_VISION}.dataloaders.sources',
     'voc': f'{_VISION}.dataloaders.sources',
     'yolo': f'{_VISION}.dataloaders.sources',
+}
+# The same for image classification.
+CLASSIFICATION_SOURCES: dict[str, str] = {
+    'folder': f'{_VISION}.dataloaders.classification_sources',
 }

@@ -24,7 +24,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         'registry and hyperparams',
-        ('modeling.hyperparams', 'core.registry', 'core.plugins', 'core.data_info'),
+        (
+            'modeling.hyperparams',
+            'core.classification_info',
+            'core.data_info',
+            'core.plugins',
+            'core.registry',
+        ),
     ),
     (
         'configs',

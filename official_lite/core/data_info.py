@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official_lite import errors
 
-__all__ = ['DataInfo', 'check_classes', 'check_has_boxes', 'check_not_empty']
+__all__ = ['DataInfo', 'check_classes', 'check_has_boxes', 'check_not_empty', 'list_classes']
 
 # Classes whose boxes are counted for the reader; further ones are summed up.
 _NUM_LISTED_CLASSES = 40
@@ -73,7 +73,11 @@ class DataInfo:
         if self.num_crowds:
             counts += f' ({self.num_crowds:,} crowds)'
         counts += f', at most {self.max_boxes_per_image:,} in an image'
-        lines = [f'{what}: {self.origin}', counts, *_list_classes(self)]
+        lines = [
+            f'{what}: {self.origin}',
+            counts,
+            *list_classes(self.class_names, self.boxes_per_class, counted='boxes', first_label=1),
+        ]
         if self.num_corrupt:
             lines.append(
                 f'! {self.num_corrupt:,} images or records cannot be read and are left out'
@@ -97,16 +101,18 @@ class DataInfo:
         return cls(**values)
 
 
-def _list_classes(info: DataInfo) -> list[str]:
-    """Lines of at most 100 characters: label, name and number of boxes of each class."""
+def list_classes(
+    class_names: Sequence[str], counts: Sequence[int], *, counted: str, first_label: int
+) -> list[str]:
+    """Lines of at most 100 characters: label, name and number of what is counted of each class."""
     entries = [
         f'{label} {name} {count:,}'
-        for label, (name, count) in enumerate(zip(info.class_names, info.boxes_per_class), start=1)
+        for label, (name, count) in enumerate(zip(class_names, counts), start=first_label)
     ]
     num_left_out = max(0, len(entries) - _NUM_LISTED_CLASSES)
     if num_left_out:
         entries = [*entries[:_NUM_LISTED_CLASSES], f'and {num_left_out} more']
-    text = f'{len(info.class_names)} classes (label, name, boxes): {"; ".join(entries)}'
+    text = f'{len(class_names)} classes (label, name, {counted}): {"; ".join(entries)}'
     return textwrap.wrap(
         text, 98, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False
     )

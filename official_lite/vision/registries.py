@@ -22,15 +22,22 @@ from typing import Any
 from official_lite import errors, manifest
 from official_lite.core.registry import Registry
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import backbones, data_sources, decoders
+from official_lite.vision.configs import (
+    backbones,
+    data_sources,
+    decoders,
+    image_classification_data,
+)
 
 __all__ = [
     'BACKBONES',
+    'CLASSIFICATION_SOURCES',
     'DATA_SOURCES',
     'DECODERS',
     'HEADS',
     'ComponentRegistry',
     'register_backbone',
+    'register_classification_source',
     'register_data_source',
     'register_decoder',
     'register_head',
@@ -148,8 +155,14 @@ HEADS = ComponentRegistry('head', lambda: manifest.HEADS)
 DATA_SOURCES = ComponentRegistry(
     'data source', lambda: manifest.DATA_SOURCES, data_sources.DataSource
 )
+CLASSIFICATION_SOURCES = ComponentRegistry(
+    'source of classified images',
+    lambda: manifest.CLASSIFICATION_SOURCES,
+    image_classification_data.ClassificationSource,
+)
 
 register_backbone = BACKBONES.register
 register_decoder = DECODERS.register
 register_head = HEADS.register
 register_data_source = DATA_SOURCES.register
+register_classification_source = CLASSIFICATION_SOURCES.register

@@ -19,6 +19,8 @@ __all__ = ['Augmenter', 'Decoder', 'Parser']
 # Model Garden's features.
 IMAGE_KEY = 'image/encoded'
 LABEL_KEY = 'image/class/label'
+# Ours: how to decode the image, see `image_decoding.decode_image`. Not in TFRecords.
+READING_KEY = 'image/reading'
 
 
 class Augmenter(Protocol):
@@ -73,6 +75,7 @@ class Parser(parser.Parser):
             images. 0 means none.
         augmenter: What else is done to a training image. None means nothing.
         is_multilabel: Whether labels become a vector of zeros and ones.
+        tf_resize_method: How crops are resized, a name of `tf.image.ResizeMethod`.
         fast_decode: Whether crops of twice the output size or more are shrunk while they are
             decoded. Faster, and smoother: pixels differ from those of full decoding.
     """
@@ -92,6 +95,7 @@ class Parser(parser.Parser):
         color_jitter: float = 0.0,
         augmenter: Augmenter | None = None,
         is_multilabel: bool = False,
+        tf_resize_method: str = 'bilinear',
         fast_decode: bool = False,
     ) -> None:
         self._output_size = [int(length) for length in output_size[:2]]
@@ -106,6 +110,7 @@ class Parser(parser.Parser):
         self._color_jitter = color_jitter
         self._augmenter = augmenter
         self._is_multilabel = is_multilabel
+        self._tf_resize_method = tf_resize_method
         self._fast_decode = fast_decode
 
     def _parse_train_data(
@@ -120,7 +125,7 @@ class Parser(parser.Parser):
         Returns:
             uint8 [height, width, 3], and the label: int32 [], or int32 [num_classes].
         """
-        image = self._decode(data[self._image_field_key], is_training=True, key=key)
+        image = self._decode(data, is_training=True, key=key)
         if self._color_jitter > 0:
             strength = self._color_jitter
             image = image_colour.color_jitter(image, strength, strength, strength, seed=key)
@@ -135,19 +140,31 @@ class Parser(parser.Parser):
 
     def _parse_eval_data(self, data: parser.Record) -> tuple[tf.Tensor, tf.Tensor]:
         """One example to evaluate on: as `_parse_train_data`, with nothing random."""
-        image = self._decode(data[self._image_field_key], is_training=False, key=None)
+        image = self._decode(data, is_training=False, key=None)
         return self._resize(image), self._get_label(data)
 
-    def _decode(self, image_bytes: tf.Tensor, *, is_training: bool, key: Any) -> tf.Tensor:
+    def _decode(self, data: parser.Record, *, is_training: bool, key: Any) -> tf.Tensor:
         """The crop, uint8 [rows, columns, 3]."""
-        if not self._aug_crop:
-            return image_decoding.decode_image(image_bytes)
-        min_size = self._output_size if self._fast_decode else None
-        if self._decode_jpeg_only:
+        image_bytes, reading = data[self._image_field_key], data.get(READING_KEY)
+
+        def decode_whole() -> tf.Tensor:
+            image = image_decoding.decode_image(image_bytes, reading)
+            return self._crop(image, is_training=is_training, key=key) if self._aug_crop else image
+
+        def decode_crop() -> tf.Tensor:
             shape = tf.image.extract_jpeg_shape(image_bytes)
             window = self._choose_window(shape, is_training=is_training, key=key)
+            min_size = self._output_size if self._fast_decode else None
             return jpeg_windows.decode_window(image_bytes, window, min_size)
-        image = image_decoding.decode_image(image_bytes)
+
+        if not self._aug_crop or not self._decode_jpeg_only:
+            return decode_whole()
+        if reading is None:
+            return decode_crop()
+        is_plain_jpeg = (reading == 0) & tf.io.is_jpeg(image_bytes)
+        return tf.cond(is_plain_jpeg, decode_crop, decode_whole)
+
+    def _crop(self, image: tf.Tensor, *, is_training: bool, key: Any) -> tf.Tensor:
         window = self._choose_window(tf.shape(image), is_training=is_training, key=key)
         end = window[:2] + window[2:]
         return image[window[0] : end[0], window[1] : end[1]]
@@ -159,7 +176,12 @@ class Parser(parser.Parser):
         return jpeg_windows.compute_center_window(image_shape, self._center_crop_fraction)
 
     def _resize(self, image: tf.Tensor) -> tf.Tensor:
-        resized = uint8_images.resize(image, tf.constant(self._output_size, tf.int32))
+        if self._tf_resize_method == 'bilinear':
+            resized = uint8_images.resize(image, tf.constant(self._output_size, tf.int32))
+        else:
+            pixels = tf.image.resize(image, self._output_size, self._tf_resize_method)
+            pixels = tf.clip_by_value(tf.cast(pixels, tf.float32), 0.0, 255.0)
+            resized = uint8_images.round_to_uint8(pixels)
         return tf.ensure_shape(resized, [*self._output_size, 3])
 
     def _get_label(self, data: parser.Record) -> tf.Tensor:
@@ -168,7 +190,7 @@ class Parser(parser.Parser):
             label = label.values
         label = tf.cast(label, tf.int32)
         if not self._is_multilabel:
-            return label
+            return label if label.shape.rank == 0 else tf.reshape(label, [])
         # A class that is named twice counts once.
         return tf.reduce_max(
             tf.one_hot(tf.concat([label, [-1]], 0), self._num_classes, dtype=tf.int32), 0

@@ -169,7 +169,10 @@ class InputReader:
     def _batch(self, dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         padding = self._parser.padding_values
         if not padding:
-            return dataset.batch(batch_size, drop_remainder=True)
+            dataset = dataset.batch(batch_size, drop_remainder=True)
+            if not self._is_training:
+                return dataset
+            return dataset.map(self._parser.process_train_batch, tf.data.AUTOTUNE)
         image_spec, label_spec = dataset.element_spec
         values = {
             name: _make_values(spec, padding.get(name, 0)) for name, spec in label_spec.items()

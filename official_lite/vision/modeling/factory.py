@@ -9,11 +9,58 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.vision.modeling import retinanet_model
+from official_lite.vision.modeling import classification_model, retinanet_model
 from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
 from official_lite.vision.modeling.heads import factory as head_factory
 from official_lite.vision.modeling.layers import detection_generator
+
+
+def build_classification_model(
+    input_specs: keras.layers.InputSpec,
+    model_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
+    skip_logits_layer: bool = False,
+    backbone: Optional[keras.Model] = None,
+) -> classification_model.ClassificationModel:
+    """Builds an image classifier, with all its variables.
+
+    Args:
+        input_specs: Shape of the images, [batch, height, width, channels]; None for sides that
+            vary.
+        model_config: A `configs.image_classification.ImageClassificationModel`.
+        l2_regularizer: Regulariser of the kernels of convolutions and of the dense layer.
+        skip_logits_layer: Whether the averaged features are the output.
+        backbone: A backbone in place of the config's.
+
+    Raises:
+        UsageError: If there is no class.
+    """
+    if model_config.num_classes < 1 and not skip_logits_layer:
+        raise errors.UsageError(
+            'a classifier needs a class or more',
+            where='task.model.num_classes',
+            expected='1 or more',
+            received=str(model_config.num_classes),
+        )
+    norm_activation = model_config.norm_activation
+    if backbone is None:
+        backbone = backbone_factory.build_backbone(
+            input_specs, model_config.backbone, norm_activation, l2_regularizer
+        )
+    return classification_model.ClassificationModel(
+        backbone,
+        num_classes=model_config.num_classes,
+        input_specs=input_specs,
+        dropout_rate=model_config.dropout_rate,
+        kernel_initializer=model_config.kernel_initializer,
+        kernel_regularizer=l2_regularizer,
+        add_head_batch_norm=model_config.add_head_batch_norm,
+        use_sync_bn=norm_activation.use_sync_bn,
+        norm_momentum=norm_activation.norm_momentum,
+        norm_epsilon=norm_activation.norm_epsilon,
+        skip_logits_layer=skip_logits_layer,
+    )
 
 
 def build_retinanet(

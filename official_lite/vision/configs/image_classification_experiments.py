@@ -1,0 +1,95 @@
+"""Image classification: experiments. Model Garden's unless marked as ours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from official_lite.core import config_definitions as cfg
+from official_lite.modeling import optimization
+from official_lite.vision.configs import backbones, common
+from official_lite.vision.configs.image_classification_data import (
+    ClassificationSource,
+    DataConfig,
+    FolderSource,
+)
+from official_lite.vision.configs.image_classification_task import (
+    ImageClassificationModel,
+    ImageClassificationTask,
+    Losses,
+)
+
+__all__ = ['classification_custom']
+
+IMAGENET_TRAIN_EXAMPLES = 1281167
+IMAGENET_VAL_EXAMPLES = 50000
+IMAGENET_INPUT_PATH_BASE = 'imagenet-2012-tfrecord'
+
+# A config whose training data or validation data does not say what it is for is refused.
+_RESTRICTIONS = [
+    'task.train_data.is_training != None',
+    'task.validation_data.is_training != None',
+]
+
+
+def classification_custom() -> cfg.ExperimentConfig:
+    """Image classification for own data, a folder for each class: a small ResNet at 64 px."""
+    train_steps = 1000
+    return cfg.ExperimentConfig(
+        runtime=cfg.RuntimeConfig(mixed_precision_dtype='auto'),
+        task=ImageClassificationTask(
+            model=ImageClassificationModel(
+                input_size=[64, 64, 3],
+                backbone=backbones.Backbone(
+                    type='resnet',
+                    resnet=backbones.ResNet(
+                        model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
+                    ),
+                ),
+                dropout_rate=0.2,
+                norm_activation=common.NormActivation(use_sync_bn=False, norm_momentum=0.95),
+            ),
+            losses=Losses(label_smoothing=0.1),
+            train_data=_folder_data('train', batch_size=32),
+            validation_data=_folder_data('validation', batch_size=32),
+        ),
+        trainer=cfg.TrainerConfig(
+            train_steps=train_steps,
+            validation_interval=250,
+            checkpoint_interval=250,
+            summary_interval=50,
+            steps_per_loop=50,
+            best_checkpoint_export_subdir='best_ckpt',
+            best_checkpoint_eval_metric='accuracy',
+            optimizer_config=_adamw(peak=4e-3, train_steps=train_steps),
+        ),
+        restrictions=_RESTRICTIONS,
+    )
+
+
+def _folder_data(split: Literal['train', 'validation'], batch_size: int) -> DataConfig:
+    """Crops of half of the image or more: what is small in it stays in sight."""
+    return DataConfig(
+        source=ClassificationSource(type='folder', folder=FolderSource(split=split)),
+        is_training=split == 'train',
+        global_batch_size=batch_size,
+        crop_area_range=(0.5, 1.0),
+        center_crop_fraction=1.0,
+    )
+
+
+def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
+    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
+    return optimization.OptimizationConfig(
+        {
+            'optimizer': {
+                'type': 'adamw',
+                'adamw': {
+                    'weight_decay_rate': 0.02,
+                    'exclude_from_weight_decay': ['bias$', 'gamma$', 'beta$'],
+                    'gradient_clip_norm': 10.0,
+                },
+            },
+            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
+            'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
+        }
+    )
