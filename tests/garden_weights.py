@@ -146,7 +146,10 @@ def _has_weights(part: Any) -> bool:
 
 def _get_parts(layer: Any) -> Iterator[tuple[str, Any]]:
     """Attributes of one of Model Garden's layers that hold layers with weights, by our names."""
+    seen: set[int] = set()
     for attribute, part in vars(layer).items():
+        if id(part) in seen:  # a layer under a second name
+            continue
         if attribute.startswith('_self_') or attribute in (
             '_config_dict',
             '_obj_reference_counts_dict',
@@ -156,6 +159,7 @@ def _get_parts(layer: Any) -> Iterator[tuple[str, Any]]:
             continue
         is_layer = hasattr(part, 'weights') and hasattr(part, 'call')
         if (is_layer or isinstance(part, (list, tuple, Mapping))) and _has_weights(part):
+            seen.add(id(part))
             name = attribute.removeprefix('_')
             yield ATTRIBUTES.get(name, name), part
 

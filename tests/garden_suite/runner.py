@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/modeling/backbones/mobiledet_test.py',
         'vision/modeling/backbones/efficientnet_test.py',
         'vision/modeling/backbones/spinenet*_test.py',
+        'vision/modeling/backbones/vit_test.py',
         'vision/modeling/backbones/factory_test.py',
         'vision/modeling/layers/nn_blocks_test.py',
         'vision/modeling/layers/nn_layers_test.py',

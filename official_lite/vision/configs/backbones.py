@@ -14,6 +14,7 @@ import dataclasses
 from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
+from official_lite.vision.configs.vit import Transformer, VisionTransformer
 
 __all__ = [
     'Backbone',
@@ -23,6 +24,8 @@ __all__ = [
     'ResNet',
     'SpineNet',
     'SpineNetMobile',
+    'Transformer',
+    'VisionTransformer',
 ]
 
 
@@ -278,3 +281,5 @@ class Backbone(hyperparams.OneOfConfig):
     mobiledet: MobileDet = dataclasses.field(default_factory=MobileDet)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)
+        vit: Vision transformers.
+    vit: VisionTransformer = dataclasses.field(default_factory=VisionTransformer)

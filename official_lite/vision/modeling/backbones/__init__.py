@@ -12,6 +12,7 @@ __getattr__, __dir__ = _lazy.attach(
         'resnet',
         'spinenet',
         'spinenet_mobile',
+        'vit',
     ),
     attributes={
         'EfficientNet': f'{__name__}.efficientnet:EfficientNet',
@@ -20,5 +21,6 @@ __getattr__, __dir__ = _lazy.attach(
         'ResNet': f'{__name__}.resnet:ResNet',
         'SpineNet': f'{__name__}.spinenet:SpineNet',
         'SpineNetMobile': f'{__name__}.spinenet_mobile:SpineNetMobile',
+        'VisionTransformer': f'{__name__}.vit:VisionTransformer',
     },
 )

@@ -15,5 +15,8 @@ __getattr__, __dir__ = _lazy.attach(
         'ResidualBlock': f'{__name__}.residual:ResidualBlock',
         'SqueezeExcitation': f'{__name__}.nn_layers:SqueezeExcitation',
         'StochasticDepth': f'{__name__}.nn_layers:StochasticDepth',
+        'TransformerEncoderBlock': (
+            f'{__name__}.transformer_encoder_block:TransformerEncoderBlock'
+        ),
     },
 )

@@ -20,6 +20,9 @@ from official_lite.vision.modeling.layers.self_attention import MultiHeadSelfAtt
 from official_lite.vision.modeling.layers.thinned_attention import (
     OptimizedMultiQueryAttentionLayerWithDownSampling,
 )
+from official_lite.vision.modeling.layers.transformer_encoder_block import (
+    TransformerEncoderBlock,
+)
 from official_lite.vision.modeling.layers.tucker import TuckerConvBlock
 from official_lite.vision.modeling.layers.universal_inverted_bottleneck import (
     UniversalInvertedBottleneckBlock,
@@ -38,6 +41,7 @@ __all__ = [
     'MultiQueryAttentionLayerV2',
     'OptimizedMultiQueryAttentionLayerWithDownSampling',
     'ResidualBlock',
+    'TransformerEncoderBlock',
     'TuckerConvBlock',
     'UniversalInvertedBottleneckBlock',
 ]
