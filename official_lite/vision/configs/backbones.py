@@ -85,6 +85,57 @@ class ResNet(hyperparams.Config):
             )
 
 
+@dataclasses.dataclass
+class DilatedResNet(hyperparams.Config):
+    """Residual networks that keep their resolution at the end (arXiv:1706.05587), for DeepLab.
+
+    Attributes:
+        model_id: Number of layers.
+        output_stride: Stride of the coarsest level: 16 gives the levels 2 to 4. Later strides become
+            dilation.
+        multigrid: Factors of the dilation of the three blocks of the last stage. None means 1.
+        stem_type: 'v0' is one 7x7 convolution, 'v1' three 3x3 convolutions.
+        last_stage_repeats: How often there is a last stage, each with twice the dilation.
+        se_ratio: Channels of squeeze-and-excitation relative to its input. 0 means none.
+        stochastic_depth_drop_rate: Chance that the last stage's blocks are skipped in training.
+        resnetd_shortcut: Whether shortcuts are averaged before they are projected.
+        replace_stem_max_pool: Whether a convolution of stride 2 takes the max-pool's place.
+    """
+
+    model_id: Literal[50, 101, 152, 200] = 50
+    output_stride: Literal[4, 8, 16, 32] = 16
+    multigrid: Optional[list[int]] = None
+    stem_type: Literal['v0', 'v1'] = 'v0'
+    last_stage_repeats: int = 1
+    se_ratio: float = 0.0
+    stochastic_depth_drop_rate: float = 0.0
+    resnetd_shortcut: bool = False
+    replace_stem_max_pool: bool = False
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'model_id',
+        'stem_type',
+        'last_stage_repeats',
+        'se_ratio',
+        'resnetd_shortcut',
+        'replace_stem_max_pool',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if not 0 <= self.se_ratio <= 1:
+            report('se_ratio', expected='0 to 1')
+        if not 0 <= self.stochastic_depth_drop_rate < 1:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 1')
+        if self.last_stage_repeats < 1:
+            report('last_stage_repeats', expected='1 or more')
+        if self.multigrid is None:
+            return
+        if len(self.multigrid) != 3 or min(self.multigrid) < 1:
+            report('multigrid', expected='null or 3 numbers of 1 or more: one for each block')
+        elif self.output_stride == 32 and self.last_stage_repeats == 1:
+            report('multigrid', expected='null, because nothing is dilated with output_stride=32')
+
+
 MobileNetId = Literal[
     'MobileNetV1',
     'MobileNetV2',
@@ -265,21 +316,23 @@ class Backbone(hyperparams.OneOfConfig):
     Attributes:
         type: Name of the branch that counts. None means not set.
         resnet: Residual networks.
+        dilated_resnet: Residual networks that keep their resolution at the end.
         efficientnet: EfficientNets.
         spinenet: SpineNets.
         spinenet_mobile: SpineNets of inverted bottlenecks.
         mobilenet: MobileNets.
         mobiledet: MobileDets.
+        vit: Vision transformers.
     """
 
     type: Optional[str] = None
     resnet: ResNet = dataclasses.field(default_factory=ResNet)
+    dilated_resnet: DilatedResNet = dataclasses.field(default_factory=DilatedResNet)
     efficientnet: EfficientNet = dataclasses.field(default_factory=EfficientNet)
     spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
     spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)
     mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)
     mobiledet: MobileDet = dataclasses.field(default_factory=MobileDet)
+    vit: VisionTransformer = dataclasses.field(default_factory=VisionTransformer)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)
-        vit: Vision transformers.
-    vit: VisionTransformer = dataclasses.field(default_factory=VisionTransformer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
@@ -68,6 +69,7 @@ class ResNet(keras.Model):
         kernel_regularizer: Regulariser of convolution kernels.
         bias_regularizer: Regulariser of biases (of squeeze-and-excitation).
         bn_trainable: Whether batch normalisation is trained; False puts it into inference mode.
+        name: Name of the model.
 
     Raises:
         ValueError: If `model_id` or `stem_type` is unknown, or the stem is to have both kinds of
@@ -94,7 +96,7 @@ class ResNet(keras.Model):
         bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
         bn_trainable: bool = True,
         stem_pool: bool = True,
-        **kwargs: Any,
+        name: str = 'resnet',
     ) -> None:
         config = {
             'model_id': model_id,
@@ -118,12 +120,12 @@ class ResNet(keras.Model):
         }
         _check(config)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
-        x = _apply_stem(inputs, config)
+        x = apply_stem(inputs, config)
         endpoints = {}
         for stage in range(len(STAGE_FILTERS)):
             x = _apply_stage(x, stage, config)
             endpoints[str(FIRST_LEVEL + stage)] = x
-        super().__init__(inputs=inputs, outputs=endpoints, **{'name': 'resnet', **kwargs})
+        super().__init__(inputs=inputs, outputs=endpoints, name=name)
         self._config = types.MappingProxyType(config)
         # Proxies, because Keras would wrap plain dicts.
         self._output_specs = types.MappingProxyType(
@@ -165,15 +167,26 @@ def _check(config: dict[str, Any]) -> None:
         )
 
 
-def _apply_stem(inputs: keras.KerasTensor, config: dict[str, Any]) -> keras.KerasTensor:
-    """Convolutions and pooling before the first stage: stride 4, or 2 without the pooling."""
+def apply_stem(
+    inputs: keras.KerasTensor,
+    config: dict[str, Any],
+    widths_v1: tuple[int, int, int] = (32, 32, 64),
+) -> keras.KerasTensor:
+    """Convolutions and pooling before the first stage: stride 4, or 2 without the pooling.
+
+    Args:
+        inputs: Images.
+        config: Constructor arguments of a ResNet.
+        widths_v1: Filters of the three convolutions of stem 'v1'.
+    """
     scale = config['depth_multiplier'] if config['scale_stem'] else 1.0
     if config['stem_type'] == 'v0':
         x = _conv_norm_activation(inputs, 'stem', int(64 * scale), 7, 2, config)
     else:
-        x = _conv_norm_activation(inputs, 'stem_0', int(32 * scale), 3, 2, config)
-        x = _conv_norm_activation(x, 'stem_1', int(32 * scale), 3, 1, config)
-        x = _conv_norm_activation(x, 'stem_2', int(64 * scale), 3, 1, config)
+        x = inputs
+        for index, width in enumerate(widths_v1):
+            strides = 2 if index == 0 else 1
+            x = _conv_norm_activation(x, f'stem_{index}', int(width * scale), 3, strides, config)
     if config['replace_stem_max_pool']:
         return _conv_norm_activation(
             x, 'stem_pool', int(64 * config['depth_multiplier']), 3, 2, config
@@ -215,19 +228,41 @@ def _conv_norm_activation(
 
 def _apply_stage(x: keras.KerasTensor, stage: int, config: dict[str, Any]) -> keras.KerasTensor:
     """A stage of blocks; the first one projects, with stride 2 unless a pooling came just before."""
-    kind, repeats = RESNET_SPECS[config['model_id']]
     level = FIRST_LEVEL + stage
     has_stride = stage > 0 or not config['stem_pool']
-    for index in range(repeats[stage]):
+    drop_rate = nn_layers.get_stochastic_depth_rate(config['init_stochastic_depth_rate'], level, 5)
+    return apply_blocks(x, stage, 2 if has_stride else 1, drop_rate, config)
+
+
+def apply_blocks(
+    x: keras.KerasTensor,
+    stage: int,
+    strides: int,
+    drop_rate: Optional[float],
+    config: dict[str, Any],
+    dilation_rates: Optional[Sequence[int]] = None,
+) -> keras.KerasTensor:
+    """A stage of blocks, the first of which has the stride and projects.
+
+    Args:
+        x: Features of the stage before.
+        stage: Number of the stage, from 0; those beyond the fourth have its blocks.
+        strides: Stride of the first block.
+        drop_rate: Drop rate of each block.
+        config: Constructor arguments of a ResNet.
+        dilation_rates: Dilation of each block, which then must be bottlenecks.
+    """
+    kind, repeats = RESNET_SPECS[config['model_id']]
+    spec = min(stage, len(STAGE_FILTERS) - 1)
+    for index in range(repeats[spec]):
+        dilation = {} if dilation_rates is None else {'dilation_rate': dilation_rates[index]}
         x = _BLOCKS[kind](
-            filters=int(STAGE_FILTERS[stage] * config['depth_multiplier']),
-            strides=2 if index == 0 and has_stride else 1,
+            filters=int(STAGE_FILTERS[spec] * config['depth_multiplier']),
+            strides=strides if index == 0 else 1,
             use_projection=index == 0,
             se_ratio=config['se_ratio'],
             resnetd_shortcut=config['resnetd_shortcut'],
-            stochastic_depth_drop_rate=nn_layers.get_stochastic_depth_rate(
-                config['init_stochastic_depth_rate'], level, 5
-            ),
+            stochastic_depth_drop_rate=drop_rate,
             activation=config['activation'],
             kernel_initializer=config['kernel_initializer'],
             kernel_regularizer=config['kernel_regularizer'],
@@ -236,7 +271,8 @@ def _apply_stage(x: keras.KerasTensor, stage: int, config: dict[str, Any]) -> ke
             norm_momentum=config['norm_momentum'],
             norm_epsilon=config['norm_epsilon'],
             bn_trainable=config['bn_trainable'],
-            name=f'stage_{level}_block_{index}',
+            name=f'stage_{FIRST_LEVEL + stage}_block_{index}',
+            **dilation,
         )(x)
     return x
 
