@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             'core.data_info',
             'core.plugins',
             'core.registry',
+            'core.segmentation_info',
         ),
     ),
     (
