@@ -6,6 +6,8 @@ VENV ?= .venv
 EXTRAS ?= demo,test
 BIN := $(VENV)/bin
 MODEL_DIR ?= runs/digits
+# Processes of `make test`; each takes about 2 GB.
+TEST_WORKERS ?= 2
 
 .PHONY: run test test-slow test-latest check format bench clean
 
@@ -14,7 +16,7 @@ run: $(VENV)/.installed-demo
 	$(BIN)/python train.py --experiment=retinanet_custom --mode=train_and_eval --model_dir=$(MODEL_DIR)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile tests
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests

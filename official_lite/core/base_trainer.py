@@ -292,7 +292,8 @@ class Trainer:
             self._train_iterator = iter(self._make_train_dataset())
         before = replicas.to_int(self._num_batches)
         try:
-            self._loop(self._train_iterator, tf.constant(num_steps, tf.int32))
+            with graph_code.fast_start():
+                self._loop(self._train_iterator, tf.constant(num_steps, tf.int32))
         except (tf.errors.OutOfRangeError, StopIteration) as error:
             raise errors.DataError(
                 f'the training data ended after {replicas.to_int(self._num_batches) - before} more steps',

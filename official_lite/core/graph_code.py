@@ -6,7 +6,8 @@ seconds at the start of each run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import tensorflow as tf
@@ -36,6 +37,25 @@ def call_plainly(function: Callable[[], Result], *participants: Any) -> Result:
     if has_foreign_code(*participants):
         return function()
     return tf.autograph.experimental.do_not_convert(function)()
+
+
+@contextlib.contextmanager
+def fast_start() -> Iterator[None]:
+    """A context in which compiled functions are run as they were traced, on CPUs.
+
+    There Grappler's passes over a training step take longer than a step, and make it no faster
+    (benchmarks/README.md); oneDNN fuses by itself. On other devices nothing changes. All calls of a
+    function must be in this context, or none: TensorFlow compiles it again for other options.
+    """
+    if len(tf.config.list_logical_devices()) > len(tf.config.list_logical_devices('CPU')):
+        yield
+        return
+    before = tf.config.optimizer.get_experimental_options().get('disable_meta_optimizer', False)
+    tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': before})
 
 
 def repeat(function: Callable[[], object], num_times: tf.Tensor) -> None:

@@ -168,7 +168,7 @@ class BatchNormalization(keras.layers.Layer):
         old = [tf.convert_to_tensor(variable) for variable in statistics]
         outputs, *new = self._fused(inputs, *old, is_training=True)
         for variable, value in zip(statistics, new, strict=True):
-            variable.assign(tf.stop_gradient(value))
+            variable.assign(value)
         return outputs
 
     def _fused(
@@ -234,7 +234,7 @@ class BatchNormalization(keras.layers.Layer):
         """Moves the statistics towards `mean` and `variance`, which are equal on all replicas."""
         for variable, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             old = tf.convert_to_tensor(variable)
-            variable.assign(old - (old - tf.stop_gradient(value)) * (1.0 - self.momentum))
+            variable.assign(old - (old - value) * (1.0 - self.momentum))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.core import base_task, base_trainer, dry_run, pace, runtime, train_lib
+from official_lite.core import (
+    base_task,
+    base_trainer,
+    dry_run,
+    graph_code,
+    pace,
+    runtime,
+    train_lib,
+)
 from tests.core import tiny_task
 
 
@@ -242,3 +250,32 @@ def test_d22_operations_are_counted_from_shapes() -> None:
     trainer = make_trainer(Task)
     convolution, depthwise, dense = 2 * 12 * 4, 2 * 12 * 4, 2 * 12
     assert dry_run.count_forward_flops(trainer) == convolution + depthwise + dense
+
+
+def test_a_fast_start_leaves_the_options_of_others_as_they_were() -> None:
+    before = tf.config.optimizer.get_experimental_options()
+    with graph_code.fast_start():
+        assert tf.config.optimizer.get_experimental_options()['disable_meta_optimizer']
+    after = tf.config.optimizer.get_experimental_options()
+    assert after.pop('disable_meta_optimizer') is before.pop('disable_meta_optimizer', False)
+    assert after == before
+
+
+def test_autograph_converts_tasks_of_users_only() -> None:
+    class Theirs:
+        """Of this file, which is not part of the package."""
+
+    assert graph_code.has_foreign_code(Theirs())
+    assert not graph_code.has_foreign_code(make_trainer())
+
+
+def test_a_task_of_a_user_may_branch_on_tensors() -> None:
+    class Branching(tiny_task.TinyTask):
+        def build_losses(self, labels, model_outputs, aux_losses=None):
+            loss = super().build_losses(labels, model_outputs, aux_losses)
+            if loss > 0.0:  # AutoGraph makes this a condition of the graph
+                loss = loss * 1.0
+            return loss
+
+    logs = make_trainer(Branching).train(2)
+    assert np.isfinite(logs['training_loss'])
