@@ -33,7 +33,7 @@ _VALUES: dict[str, Any] = {
     'cutout_const': 9.0,
     'translate_const': 30.0,
     'num_layers': 4,
-    'fill_mode': 'constant',
+    'fill_mode': 'reflect',
     'min_quality': 90,
     'max_quality': 30,
     'probability': 0.1,

@@ -69,7 +69,8 @@ class RandAugment(hyperparams.Config):
         prob_to_apply: Chance of each operation. None means always.
         exclude_ops: Names of operations that are left out: 'Invert', 'Rotate', ...
         fill_mode: Ours. What rotations, shifts and shears bring in at the edges: 'reflect' mirrors
-            the image, in detection with objects that have no boxes; 'constant' is grey.
+            the image, 'constant' is grey. None means 'constant' in detection, where mirrored
+            objects would have no boxes, and else 'reflect', as in Model Garden.
     """
 
     num_layers: int = 2
@@ -80,7 +81,7 @@ class RandAugment(hyperparams.Config):
     prob_to_apply: Optional[float] = None
     exclude_ops: list[str] = dataclasses.field(default_factory=list)
     # Ours.
-    fill_mode: FillMode = 'reflect'
+    fill_mode: Optional[FillMode] = None
 
     def _check(self, report: hyperparams.Report) -> None:
         check_share(self, report, 'prob_to_apply')
@@ -112,7 +113,7 @@ class AutoAugment(hyperparams.Config):
     cutout_const: float = 100
     translate_const: float = 250
     # Ours.
-    fill_mode: FillMode = 'reflect'
+    fill_mode: Optional[FillMode] = None
 
 
 @dataclasses.dataclass

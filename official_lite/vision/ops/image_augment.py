@@ -61,7 +61,7 @@ def _apply_steps(
     arguments: tf.Tensor,
     probs: tf.Tensor,
     seed: Seed,
-    fill_mode: str,
+    fill_mode: str | None,
 ) -> tuple[tf.Tensor, Any]:
     """Applies one operation after the other, in one loop, so that each is traced once.
 
@@ -73,7 +73,7 @@ def _apply_steps(
         arguments: float32 [steps].
         probs: float32 [steps].
         seed: See `random_draws`.
-        fill_mode: See `image_geometry`.
+        fill_mode: See `AutoAugment`.
     """
     dtype = image.dtype
     if dtype != tf.uint8:
@@ -81,9 +81,10 @@ def _apply_steps(
     has_boxes = bboxes is not None
     if not has_boxes:
         bboxes = tf.zeros([0, 4])
+    edges = fill_mode or ('constant' if has_boxes else 'reflect')
 
     def step(number: tf.Tensor, image: tf.Tensor, bboxes: tf.Tensor) -> Any:
-        call = Call(arguments[number], probs[number], fold_in(seed, number), fill_mode)
+        call = Call(arguments[number], probs[number], fold_in(seed, number), edges)
 
         def make_branch(operation: Operation) -> Any:
             def branch() -> tuple[tf.Tensor, tf.Tensor]:
@@ -115,7 +116,8 @@ class AutoAugment(ImageAugment):
         cutout_const: Half of Cutout's side at magnitude 10, pixels.
         translate_const: Shift of TranslateX and TranslateY at magnitude 10, pixels.
         fill_mode: What geometric operations bring in from outside: 'reflect', which mirrors the
-            image as Model Garden does, or 'constant', grey.
+            image, or 'constant', grey. None means grey where there are boxes, because mirrored
+            objects have none, and else mirrored, as in Model Garden.
 
     Raises:
         KeyError: An operation is unknown.
@@ -129,7 +131,7 @@ class AutoAugment(ImageAugment):
         policies: Iterable[Iterable[tuple[str, float, float]]] | None = None,
         cutout_const: float = 100,
         translate_const: float = 250,
-        fill_mode: str = 'reflect',
+        fill_mode: str | None = None,
     ) -> None:
         self.augmentation_name = augmentation_name
         self.cutout_const = float(cutout_const)
@@ -229,7 +231,7 @@ class RandAugment(ImageAugment):
         magnitude_std: float = 0.0,
         prob_to_apply: float | None = None,
         exclude_ops: Sequence[str] | None = None,
-        fill_mode: str = 'reflect',
+        fill_mode: str | None = None,
     ) -> None:
         self.num_layers = num_layers
         self.magnitude = float(magnitude)

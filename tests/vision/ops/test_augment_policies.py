@@ -90,6 +90,11 @@ def test_what_comes_from_outside_is_mirrored_or_grey() -> None:
         assert (mirrored.distort(image, KEYS[0]).numpy() == 7).all()
         for pixels in (grey.distort(image, KEYS[0]), grey.distort_with_boxes(image, boxes)[0]):
             assert set(np.unique(pixels)) == {7, 128}
+        # By default grey where boxes move along: mirrored objects would have none.
+        pixels = mirrored.distort_with_boxes(image, boxes, KEYS[0])[0]
+        np.testing.assert_array_equal(pixels, grey.distort_with_boxes(image, boxes, KEYS[0])[0])
+        mirrored = augment.AutoAugment(policies=policies, translate_const=9, fill_mode='reflect')
+        assert (mirrored.distort_with_boxes(image, boxes, KEYS[0])[0].numpy() == 7).all()
 
 
 @pytest.mark.parametrize(
