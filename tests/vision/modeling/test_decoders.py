@@ -279,6 +279,19 @@ def test_b27_fpn_needs_multiples_of_the_levels_that_it_adds_only() -> None:
     }
 
 
+def test_maps_that_no_image_size_makes_fit_are_refused_as_such() -> None:
+    """MobileNetMultiAVGSeg has a level 6 at the stride of level 5."""
+    match = (
+        'height 10 at level 5 is not twice the 10 at level 6. '
+        'Expected a backbone whose maps are halved from level to level, or a max_level of at most 5.'
+    )
+    specs = {level: (None, size, size, 8) for level, size in zip('3456', (40, 20, 10, 10))}
+    for make in (lambda: fpn.FPN(specs, 3, 7, 8), lambda: _small_nasfpn(input_specs=specs)):
+        with pytest.raises(ValueError, match=match):
+            make()
+    assert set(fpn.FPN(specs, 3, 5, 8).output_specs) == {'3', '4', '5'}
+
+
 def test_b27_nasfpn_refuses_maps_that_do_not_fit() -> None:
     match = 'height 3 at level 5 cannot be halved down to level 7.*height .*multiple of 128'
     with pytest.raises(ValueError, match=match):

@@ -56,6 +56,7 @@ class MobileNet(keras.Model):
             `filter_size_scale` is below 1 (not in version 1).
         output_intermediate_endpoints: Whether `<level>/depthwise` is part of the output: features
             after the depthwise convolution of a level's last block.
+        name: Name of the model.
 
     Raises:
         ValueError: If the name is unknown or a number is out of range.
@@ -80,7 +81,7 @@ class MobileNet(keras.Model):
         use_sync_bn: bool = False,
         finegrain_classification_mode: bool = True,
         output_intermediate_endpoints: bool = False,
-        **kwargs: Any,
+        name: str = 'mobilenet',
     ) -> None:
         config = {
             'model_id': model_id,
@@ -105,7 +106,7 @@ class MobileNet(keras.Model):
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints, last, last_level = _apply_blocks(inputs, config)
         outputs = {**endpoints, str(last_level): last}
-        super().__init__(inputs=inputs, outputs=outputs, **{'name': 'mobilenet', **kwargs})
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._output_specs = types.MappingProxyType(

@@ -101,6 +101,7 @@ class SpineNet(keras.Model):
         use_sync_bn: Whether batch normalisation uses the moments of all replicas.
         norm_momentum: Momentum of the moving statistics.
         norm_epsilon: Added to variances.
+        name: Name of the model.
 
     Raises:
         ValueError: If a level is not there, the image size does not fit, or a block is unknown.
@@ -124,7 +125,7 @@ class SpineNet(keras.Model):
         use_sync_bn: bool = False,
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
-        **kwargs: Any,
+        name: str = 'spinenet',
     ) -> None:
         blocks = scale_permuted.to_block_specs(block_specs, SPINENET_BLOCK_SPECS)
         config = {
@@ -148,7 +149,7 @@ class SpineNet(keras.Model):
         _check(config, blocks)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_network(inputs, blocks, config)
-        super().__init__(inputs=inputs, outputs=endpoints, **{'name': 'spinenet', **kwargs})
+        super().__init__(inputs=inputs, outputs=endpoints, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._output_specs = types.MappingProxyType(

@@ -95,6 +95,7 @@ class SpineNetMobile(keras.Model):
         norm_epsilon: Added to variances.
         use_keras_upsampling_2d: Whether maps are enlarged by Keras's own layer rather than by ours,
             which is faster to train.
+        name: Name of the model.
 
     Raises:
         ValueError: If a level is not there, the image size does not fit, or a block is unknown.
@@ -120,7 +121,7 @@ class SpineNetMobile(keras.Model):
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
         use_keras_upsampling_2d: bool = False,
-        **kwargs: Any,
+        name: str = 'spinenet_mobile',
     ) -> None:
         given = scale_permuted.to_block_specs(block_specs, SPINENET_BLOCK_SPECS)
         config = {
@@ -149,7 +150,7 @@ class SpineNetMobile(keras.Model):
         scale_permuted.check_input_size(config['input_specs'].shape, blocks)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_network(inputs, blocks, config)
-        super().__init__(inputs=inputs, outputs=endpoints, **{'name': 'spinenet_mobile', **kwargs})
+        super().__init__(inputs=inputs, outputs=endpoints, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._output_specs = types.MappingProxyType(

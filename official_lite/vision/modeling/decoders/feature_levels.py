@@ -47,17 +47,24 @@ def check_sizes(shapes: Mapping[str, Any], levels: Sequence[int], *, coarsest: i
             `levels` are made by halving it.
 
     Raises:
-        ValueError: If maps do not fit; says of what the image's size must be a multiple.
+        ValueError: If maps do not fit; says of what the image's size must be a multiple, or that no
+            size will do.
     """
     for side, name in ((1, 'height'), (2, 'width')):
         sizes = {level: shapes[str(level)][side] for level in levels}
         for fine, coarse in itertools.pairwise(levels):
             small, large = sizes[coarse], sizes[fine]
             if None not in (small, large) and large != 2 * small:
+                # Maps that are halved are rounded up: 5 becomes 3.
+                expected = (
+                    f'an image {name} that is a multiple of {2**coarsest}'
+                    if large == 2 * small - 1
+                    else f'a backbone whose maps are halved from level to level, or a max_level of '
+                    f'at most {fine}'
+                )
                 raise ValueError(
                     f'Feature maps do not fit onto one another: {name} {large} at level {fine} '
-                    f'is not twice the {small} at level {coarse}. '
-                    f'Expected an image {name} that is a multiple of {2**coarsest}.'
+                    f'is not twice the {small} at level {coarse}. Expected {expected}.'
                 )
         last = sizes[levels[-1]]
         if last is not None and last % 2 ** (coarsest - levels[-1]):

@@ -47,6 +47,7 @@ class FPN(keras.Model):
             ones.
         kernel_regularizer: Regulariser of the same.
         bias_regularizer: Regulariser of biases.
+        name: Name of the model.
 
     Raises:
         ValueError: If levels are missing, `fusion_type` is unknown, or maps do not fit onto one
@@ -69,7 +70,7 @@ class FPN(keras.Model):
         kernel_initializer: initializers_lib.Initializer = initializers_lib.DEFAULT,
         kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
         bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
-        **kwargs: Any,
+        name: str = 'fpn',
     ) -> None:
         config = {
             'input_specs': {level: tuple(shape) for level, shape in input_specs.items()},
@@ -95,7 +96,7 @@ class FPN(keras.Model):
         features = _apply_top_down(inputs, levels, config)
         features = _apply_coarser(features, levels, config)
         features = _apply_norms(features, config)
-        super().__init__(inputs=inputs, outputs=features, **{'name': 'fpn', **kwargs})
+        super().__init__(inputs=inputs, outputs=features, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._lateral_levels = tuple(levels)

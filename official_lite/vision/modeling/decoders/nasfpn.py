@@ -106,6 +106,7 @@ class NASFPN(keras.Model):
         merge_filters: Number of channels at which maps are combined; maps of another number are
             projected first, each by a 1x1 convolution and batch normalisation of its own. None
             for `num_filters`: no projections.
+        name: Name of the model.
 
     Raises:
         ValueError: If levels are missing, maps do not fit onto one another, or the cell does not
@@ -129,7 +130,7 @@ class NASFPN(keras.Model):
         kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
         bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
         merge_filters: Optional[int] = MERGE_FILTERS,
-        **kwargs: Any,
+        name: str = 'nasfpn',
     ) -> None:
         blocks = _to_block_specs(block_specs)
         config = {
@@ -162,7 +163,7 @@ class NASFPN(keras.Model):
         for repeat in range(num_repeats):
             nodes = _apply_cell(nodes, blocks, f'cell_{repeat}', config)
         features = {str(node.level): node.feature for node in nodes}
-        super().__init__(inputs=inputs, outputs=features, **{'name': 'nasfpn', **kwargs})
+        super().__init__(inputs=inputs, outputs=features, name=name)
         # Proxies, because Keras would wrap plain dicts.
         self._config = types.MappingProxyType(config)
         self._input_levels = tuple(levels)
