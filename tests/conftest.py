@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,21 @@ def _restore_process_settings() -> Iterator[None]:
         sys.modules['tf_keras'].mixed_precision.set_global_policy('float32')
     if 'official_lite.core.randomness' in sys.modules:
         sys.modules['official_lite.core.randomness'].set_run_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test that asks for another machine, as by a download that it did not mean."""
+    resolve = socket.getaddrinfo
+    local = {None, '', 'localhost', '127.0.0.1', '::1', '0.0.0.0', socket.gethostname()}
+
+    def resolve_local(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in local:
+            pytest.fail(f'tests must not use the network; this one asked for {name!r}')
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, 'getaddrinfo', resolve_local)
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from official_lite.core import randomness
+from official_lite.vision.ops import iou_similarity
 
 __all__ = ['compact_rows', 'make_mosaics']
 
@@ -134,14 +135,9 @@ def _move_boxes(
     low = tf.cast(tf.tile(starts, [1, 1, 2]), tf.float32)[:, :, tf.newaxis]
     high = tf.cast(tf.tile(ends, [1, 1, 2]), tf.float32)[:, :, tf.newaxis]
     moved = tf.clip_by_value(boxes + shift, low, high)
-    area, left = _compute_area(boxes), _compute_area(moved)
+    area, left = iou_similarity.area(boxes), iou_similarity.area(moved)
     is_kept = (boxes[..., 2] >= 0) & (left > 0) & (left >= min_box_overlap * area)
     return moved, is_kept
-
-
-def _compute_area(boxes: tf.Tensor) -> tf.Tensor:
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
-    return (ymax - ymin) * (xmax - xmin)
 
 
 def compact_rows(values: tf.Tensor, is_kept: tf.Tensor, padding: float) -> tf.Tensor:

@@ -199,6 +199,98 @@ def test_probability_zero_changes_nothing() -> None:
     assert counts != mixed
 
 
+# ---- attributes of objects -----------------------------------------------------------------------
+
+NUMBERS = [3, 1, 4, 2, 5, 6]
+
+
+def make_record_with_attributes() -> dict[str, tf.Tensor]:
+    """Rectangles side by side, the last of them a crowd; attributes follow from the class."""
+    image = np.zeros([60, 90, 3], np.uint8)
+    boxes = np.array([[0.1, i / 6, 0.9, (i + 0.9) / 6] for i in range(6)], np.float32)
+    for number, (_, left, _, right) in zip(NUMBERS, boxes, strict=True):
+        image[6:54, int(90 * left) : int(90 * right)] = 30 * number
+    return {
+        'image': tf.constant(image),
+        'groundtruth_boxes': tf.constant(boxes),
+        'groundtruth_classes': tf.constant(NUMBERS, tf.int64),
+        'groundtruth_is_crowd': tf.constant([False] * 5 + [True]),
+        'groundtruth_attributes': {
+            'age': tf.constant([[10.0 * n] for n in NUMBERS]),
+            'place': tf.constant([[n, -n] for n in NUMBERS]),
+        },
+    }
+
+
+def assert_attributes_follow(labels: dict[str, Any]) -> None:
+    classes = labels['classes']
+    is_there = classes >= 0
+    attributes = labels['attributes']
+    assert set(attributes) == {'age', 'place'}
+    np.testing.assert_array_equal(attributes['age'][..., 0][is_there], 10.0 * classes[is_there])
+    np.testing.assert_array_equal(attributes['place'][..., 0][is_there], classes[is_there])
+    np.testing.assert_array_equal(attributes['place'][..., 1][is_there], -classes[is_there])
+    for values in attributes.values():
+        assert values.shape[:-1] == classes.shape
+        assert not values[~is_there].any()
+
+
+@pytest.mark.parametrize(
+    'fields',
+    [
+        {'skip_crowd_during_training': False},
+        {'aug_rand_hflip': True, 'aug_rand_vflip': True},
+        {'aug_scale_min': 2.0, 'aug_scale_max': 4.0},
+        *_POLICIES.values(),
+        {'aug_rand_hflip': True, 'aug_scale_min': 0.5, 'aug_scale_max': 3.0, **_POLICIES['ssd']},
+    ],
+    ids=['crowds', 'flips', 'scales', *_POLICIES, 'together'],
+)
+def test_attributes_follow_their_objects(fields: dict[str, Any]) -> None:
+    record = make_record_with_attributes()
+    counts = set()
+    for image, labels in parse_many(20, record, **fields):
+        assert_attributes_follow(labels)
+        counts.add(len(labels['classes']))
+        if not fields.keys() & {'aug_type'}:
+            for (ymin, xmin, ymax, xmax), number in zip(
+                labels['boxes'], labels['classes'], strict=True
+            ):
+                centre = image[int((ymin + ymax) / 2), int((xmin + xmax) / 2)]
+                # At the edge of a narrow part there may be background.
+                if xmax - xmin > 12:
+                    np.testing.assert_allclose(centre, 30 * number, atol=2)
+    most = 6 if fields.get('skip_crowd_during_training') is False else 5
+    assert max(counts) <= most
+    if fields.keys() & {'aug_scale_max'}:
+        assert len(counts) > 1  # some objects were dropped
+
+
+def test_attributes_follow_into_mosaics() -> None:
+    parser = build(mosaic={'prob': 0.7}, aug_rand_hflip=True, aug_scale_max=2.0)
+    parse = parser.parse_fn(True)
+    keys = tf.stack([randomness.make_key(5, epoch=0, index=i) for i in range(24)])
+    padding = {
+        'image_info': 0.0,
+        'boxes': -1.0,
+        'classes': -1,
+        'attributes': {'age': 0.0, 'place': 0},
+        'mosaic_key': 0,
+    }
+    dataset = tf.data.Dataset.from_tensor_slices(keys)
+    dataset = dataset.map(lambda key: parse(make_record_with_attributes(), key))
+    dataset = dataset.padded_batch(
+        8, padding_values=(tf.constant(0, tf.uint8), padding), drop_remainder=True
+    )
+    counts = []
+    for _, labels in dataset.map(parser.process_train_batch):
+        found = data_makers.to_numpy(labels)
+        assert_attributes_follow(found)
+        counts += (found['classes'] >= 0).sum(1).tolist()
+    assert max(counts) > 5  # of several images
+    assert len(counts) == 24
+
+
 # ---- configs -------------------------------------------------------------------------------------
 
 
