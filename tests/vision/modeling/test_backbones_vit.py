@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from official_lite.vision.configs import backbones as backbones_cfg
 from official_lite.vision.configs import common
 from official_lite.vision.configs import vit as vit_cfg
 from official_lite.vision.modeling.backbones import factory, vit, vit_specs
+from official_lite.vision.modeling.decoders import fpn
 from tests import garden_weights
 
 SIZE = (48, 80)
@@ -248,6 +250,19 @@ def test_b19_weights_of_one_size_serve_another(pooler: str) -> None:
     assert encoder.pos_embed.pos_embedding.shape == (1, 5 if pooler == 'token' else 4, 12)
 
 
+def test_b19_a_pyramid_stands_on_the_feature_map() -> None:
+    spec = keras.layers.InputSpec(shape=[None, 64, 96, 3])
+    model = _small(input_specs=spec, output_2d_feature_maps=True)
+    decoder = fpn.FPN(model.output_specs, min_level=4, max_level=5, num_filters=8)
+    outputs = decoder(model(tf.zeros([1, 64, 96, 3])))
+    assert {key: tuple(x.shape) for key, x in outputs.items()} == {
+        '4': (1, 4, 6, 8),
+        '5': (1, 2, 3, 8),
+    }
+    with pytest.raises(ValueError, match=r'min_level to be one of its levels \[\]'):
+        fpn.FPN(_small(input_specs=spec).output_specs, min_level=4, max_level=5)
+
+
 # Configs
 
 
@@ -361,6 +376,18 @@ def test_d3_a_field_changes_the_model(field: str) -> None:
     assert _describe(**{**base, **_CHANGES[field]}) != _describe(**base)
 
 
+def test_d3_a_warning_tells_what_is_its_own() -> None:
+    config = backbones_cfg.Backbone(type='vit')
+    config.override({'vit': _CUSTOM})
+    with pytest.warns(
+        UserWarning, match=r"norm_activation.activation='swish' .*vit-custom has its"
+    ):
+        factory.build_backbone(IMAGES, config, common.NormActivation(activation='swish'))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        factory.build_backbone(IMAGES, config, common.NormActivation(use_sync_bn=False))
+
+
 # Refusals
 
 
@@ -375,6 +402,7 @@ def test_d3_a_field_changes_the_model(field: str) -> None:
         ({'pooler': 'cls'}, "Unknown pooler. Expected one of .*'token'.* Received: 'cls'"),
         ({'num_heads': 5}, 'multiple of num_heads. Received: hidden_size=12, num_heads=5'),
         ({'pooler': 'none', 'output_encoded_tokens': False}, 'Nothing would come out'),
+        ({'num_layers': 0}, 'num_layers of 1 or more. Received: 0'),
     ],
 )
 def test_refuses_what_cannot_be_built(options: dict[str, Any], match: str) -> None:

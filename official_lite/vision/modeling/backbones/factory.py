@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -26,6 +27,25 @@ def register_backbone_builder(
     """
 
     return registries.register_backbone(key, config=config)
+
+
+def warn_of_own_layers(name: str, norm_activation_config: Any, *fields: str) -> None:
+    """Says that values that somebody chose for normalisation or activation are not the backbone's.
+
+    Args:
+        name: The backbone, for the text.
+        norm_activation_config: Normalisation and activation.
+        *fields: Its fields that the backbone does not read.
+    """
+    defaults = type(norm_activation_config)()
+    for field in fields:
+        value = getattr(norm_activation_config, field)
+        if value != getattr(defaults, field):
+            warnings.warn(
+                f'task.model.norm_activation.{field}={value!r} is that of decoder and head: '
+                f'{name} has its own',
+                stacklevel=3,
+            )
 
 
 def build_backbone(

@@ -239,9 +239,8 @@ def build_vit(
 ) -> VisionTransformer:
     """Builds a vision transformer from a `Backbone` config whose type is 'vit'.
 
-    It has layer normalisation and GELU whatever `norm_activation_config` says.
+    It has layer normalisation and GELU; a warning says so if `norm_activation_config` asks for more.
     """
-    del norm_activation_config
     if backbone_config.type != 'vit':
         raise errors.UsageError(
             'this builder makes another backbone',
@@ -249,6 +248,9 @@ def build_vit(
             received=repr(backbone_config.type),
         )
     config = backbone_config.get()
+    factory.warn_of_own_layers(
+        config.model_name, norm_activation_config, 'activation', 'norm_momentum', 'norm_epsilon'
+    )
     sizes = vit_cfg.get_vit_sizes(config)
     return VisionTransformer(
         **sizes._asdict(),

@@ -140,8 +140,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
             )
         self._make_layers(channels, out_channels)
         self.attention_layer.build(query_shape, key_value_shape)
-        self.attention_layer_norm.build(query_shape)
         shape = (*query_shape[:-1], out_channels)
+        self.attention_layer_norm.build(query_shape if self._config['norm_first'] else shape)
         for layer in (self.output_layer_norm, self.intermediate_dense):
             layer.build(shape)
         self.output_dense.build((*shape[:-1], self._config['inner_dim']))

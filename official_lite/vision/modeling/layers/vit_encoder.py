@@ -159,6 +159,8 @@ class Encoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f'Expected num_layers of 1 or more. Received: {num_layers}')
         self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 'num_layers': num_layers,
