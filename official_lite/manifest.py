@@ -35,6 +35,7 @@ BACKBONES: dict[str, str] = {
     'vit': f'{_VISION}.modeling.backbones.vit',
 }
 DECODERS: dict[str, str] = {
+    'aspp': f'{_VISION}.modeling.decoders.aspp',
     'fpn': f'{_VISION}.modeling.decoders.fpn',
     'identity': f'{_VISION}.modeling.decoders.factory',
     'nasfpn': f'{_VISION}.modeling.decoders.nasfpn',

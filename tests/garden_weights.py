@@ -64,6 +64,9 @@ def _check_complete(expected: Sequence[Any], found: Sequence[Any], side: str) ->
 def _pair(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
     if not source.weights:
         return
+    if isinstance(target, (list, tuple, Mapping)):  # of what is a Sequential there
+        yield from _pair_nested(_list_sequential(source), target, place)
+        return
     if hasattr(source, '_network_nodes') or getattr(source, '_is_graph_network', False):
         yield from _pair_functional(source, target, place)
         return
@@ -75,6 +78,26 @@ def _pair(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
         if not hasattr(target, name):
             raise ValueError(f'{place}: {type(target).__name__} has no {name!r}')
         yield from _pair_nested(part, getattr(target, name), f'{place}.{name}')
+    inside = {id(variable) for part in _flatten_parts(parts) for variable in part.weights}
+    own = [variable for variable in source.weights if id(variable) not in inside]
+    yield from _pair_variables(own, target, place)
+
+
+def _flatten_parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _flatten_parts(part)
+    elif hasattr(value, 'weights'):
+        yield value
+
+
+def _list_sequential(layer: Any) -> list[Any]:
+    """Layers with weights of nested Sequential models."""
+    if not hasattr(layer, 'layers'):
+        return [layer] if layer.weights else []
+    return [inner for part in layer.layers for inner in _list_sequential(part)]
 
 
 def _pair_functional(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
@@ -128,6 +151,12 @@ def _pair_nested(source: Any, target: Any, place: str) -> Iterator[tuple[Any, An
             if _has_weights(part):
                 yield from _pair_nested(part, target[key], f'{place}[{key!r}]')
     elif isinstance(source, (list, tuple)):
+        if isinstance(target, Mapping):
+            target = list(target.values())
+        if len(source) != len(target):
+            # Layers that have no weights there may be none here.
+            source = [part for part in source if _has_weights(part)]
+            target = [part for part in target if _has_weights(part)]
         if len(source) != len(target):
             raise ValueError(f'{place}: {len(source)} parts of theirs, {len(target)} of ours')
         for index, part in enumerate(source):
@@ -165,8 +194,12 @@ def _get_parts(layer: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _pair_own(source: Any, target: Any, place: str) -> Iterator[tuple[Any, Any]]:
+    yield from _pair_variables(source.weights, target, place)
+
+
+def _pair_variables(variables: Sequence[Any], target: Any, place: str) -> Iterator[tuple[Any, Any]]:
     ours = {variable.name: variable for variable in target.weights}
-    for variable in source.weights:
+    for variable in variables:
         name = variable.name.split('/')[-1].split(':')[0]
         found = [ours[other] for other in VARIABLES.get(name, (name,)) if other in ours]
         if not found:

@@ -41,9 +41,6 @@ EXCEPTIONS: dict[str, str] = {
     **{f'*.backbone.{name}': LATER for name in _BACKBONES},
     **{f'classes/vision.configs.backbones.Backbone.{name}': LATER for name in _BACKBONES},
     **{f'classes/vision.configs.backbones.{name}': LATER for name in _BACKBONE_CLASSES},
-    '*.decoder.aspp': LATER,
-    'classes/vision.configs.decoders.Decoder.aspp': LATER,
-    'classes/vision.configs.decoders.ASPP': LATER,
 }
 
 

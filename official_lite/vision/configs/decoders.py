@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['FPN', 'NASFPN', 'Decoder', 'Identity']
+__all__ = ['ASPP', 'FPN', 'NASFPN', 'Decoder', 'Identity']
 
 
 @dataclasses.dataclass
@@ -77,6 +77,56 @@ class NASFPN(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class ASPP(hyperparams.Config):
+    """Atrous spatial pyramid pooling of one level (arXiv:1706.05587), for DeepLab.
+
+    Attributes:
+        level: Level that is read and given.
+        dilation_rates: Dilations of the 3x3 convolutions.
+        dropout_rate: Chance that a feature is left out in training.
+        num_filters: Channels of each branch and of the output.
+        use_depthwise_convolution: Whether the 3x3 convolutions are depthwise separable.
+        pool_kernel_size: Height and width of the windows whose means are taken, in pixels of the
+            image. None or [] means the whole image.
+        spp_layer_version: Both versions compute the same; L2 acts on depthwise kernels in 'v2'
+            alone.
+        output_tensor: Whether the output is a tensor and not a dict of one level.
+    """
+
+    level: int = 4
+    dilation_rates: list[int] = dataclasses.field(default_factory=list)
+    dropout_rate: float = 0.0
+    num_filters: int = 256
+    use_depthwise_convolution: bool = False
+    pool_kernel_size: Optional[list[int]] = None
+    spp_layer_version: Literal['v1', 'v2'] = 'v1'
+    output_tensor: bool = False
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'level',
+        'dilation_rates',
+        'num_filters',
+        'use_depthwise_convolution',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        for name in ('level', 'num_filters'):
+            if getattr(self, name) < 1:
+                report(name, expected='1 or more')
+        if any(rate < 1 for rate in self.dilation_rates):
+            report('dilation_rates', expected='numbers of 1 or more')
+        if not 0 <= self.dropout_rate < 1:
+            report('dropout_rate', expected='at least 0 and less than 1')
+        windows, smallest = self.pool_kernel_size, 2**self.level
+        if windows and (len(windows) != 2 or min(windows) < smallest):
+            report(
+                'pool_kernel_size',
+                expected=f'null or [height, width], {smallest} or more: a pixel of level '
+                f'{self.level}',
+            )
+
+
+@dataclasses.dataclass
 class Decoder(hyperparams.OneOfConfig):
     """Which decoder, and its settings.
 
@@ -85,11 +135,13 @@ class Decoder(hyperparams.OneOfConfig):
         fpn: Feature pyramid network.
         nasfpn: NAS-FPN.
         identity: No decoder.
+        aspp: Atrous spatial pyramid pooling.
     """
 
     type: Optional[str] = None
     fpn: FPN = dataclasses.field(default_factory=FPN)
     nasfpn: NASFPN = dataclasses.field(default_factory=NASFPN)
     identity: Identity = dataclasses.field(default_factory=Identity)
+    aspp: ASPP = dataclasses.field(default_factory=ASPP)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)
