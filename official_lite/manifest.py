@@ -28,6 +28,7 @@ BACKBONES: dict[str, str] = {
     'dilated_resnet': f'{_VISION}.modeling.backbones.resnet_deeplab',
     'efficientnet': f'{_VISION}.modeling.backbones.efficientnet',
     'mobiledet': f'{_VISION}.modeling.backbones.mobiledet',
+    'keras_applications': f'{_VISION}.modeling.backbones.keras_applications',
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
     'spinenet': f'{_VISION}.modeling.backbones.spinenet',

@@ -15,10 +15,12 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs.vit import Transformer, VisionTransformer
+from official_lite.vision.configs.zoos import KerasApplications
 
 __all__ = [
     'Backbone',
     'EfficientNet',
+    'KerasApplications',
     'MobileDet',
     'MobileNet',
     'ResNet',
@@ -323,6 +325,7 @@ class Backbone(hyperparams.OneOfConfig):
         mobilenet: MobileNets.
         mobiledet: MobileDets.
         vit: Vision transformers.
+        keras_applications: Ours. Models of `keras.applications`.
     """
 
     type: Optional[str] = None
@@ -334,5 +337,7 @@ class Backbone(hyperparams.OneOfConfig):
     mobilenet: MobileNet = dataclasses.field(default_factory=MobileNet)
     mobiledet: MobileDet = dataclasses.field(default_factory=MobileDet)
     vit: VisionTransformer = dataclasses.field(default_factory=VisionTransformer)
+    # Ours.
+    keras_applications: KerasApplications = dataclasses.field(default_factory=KerasApplications)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

@@ -7,6 +7,7 @@ __getattr__, __dir__ = _lazy.attach(
     submodules=(
         'efficientnet',
         'factory',
+        'keras_applications',
         'mobiledet',
         'mobilenet',
         'resnet',
@@ -16,6 +17,7 @@ __getattr__, __dir__ = _lazy.attach(
     ),
     attributes={
         'EfficientNet': f'{__name__}.efficientnet:EfficientNet',
+        'KerasApplication': f'{__name__}.keras_applications:KerasApplication',
         'MobileDet': f'{__name__}.mobiledet:MobileDet',
         'MobileNet': f'{__name__}.mobilenet:MobileNet',
         'ResNet': f'{__name__}.resnet:ResNet',
