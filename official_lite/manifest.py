@@ -31,6 +31,7 @@ BACKBONES: dict[str, str] = {
     'keras_applications': f'{_VISION}.modeling.backbones.keras_applications',
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
+    'resnet_unet': f'{_VISION}.modeling.backbones.resnet_unet',
     'spinenet': f'{_VISION}.modeling.backbones.spinenet',
     'spinenet_mobile': f'{_VISION}.modeling.backbones.spinenet_mobile',
     'vit': f'{_VISION}.modeling.backbones.vit',

@@ -138,6 +138,72 @@ class DilatedResNet(hyperparams.Config):
             report('multigrid', expected='null, because nothing is dilated with output_stride=32')
 
 
+@dataclasses.dataclass
+class ResNetUNet(hyperparams.Config):
+    """Residual networks, refined from the top down by ConvNeXt blocks (arXiv:2312.06052).
+
+    Attributes:
+        model_id: Number of layers of the residual network.
+        depth_multiplier: Factor on the number of channels of every stage and refined level.
+        stem_type: 'v0' is one 7x7 convolution, 'v1' three 3x3 convolutions.
+        se_ratio: Channels of squeeze-and-excitation relative to its input. 0 means none.
+        stochastic_depth_drop_rate: Chance that the blocks of the third refined level are skipped in
+            training.
+        scale_stem: Whether `depth_multiplier` acts on the stem too.
+        resnetd_shortcut: Whether shortcuts are averaged before they are projected.
+        replace_stem_max_pool: Whether a convolution of stride 2 takes the max-pool's place.
+        bn_trainable: Whether BatchNorm's scale and offset are trained.
+        classification_output: Whether the finest refined level comes out as level 6 too, where
+            classifiers look.
+        upsample_kernel_sizes: Sides of the kernels of level 5, 4 and so on. None means [7, 7, 7].
+        upsample_repeats: ConvNeXt blocks of these levels. None means [18, 1, 1].
+        upsample_filters: Channels of these levels. None means [384, 384, 384].
+    """
+
+    model_id: Literal[10, 18, 26, 34, 50, 101, 152, 200, 270, 350, 420] = 50
+    depth_multiplier: float = 1.0
+    stem_type: Literal['v0', 'v1'] = 'v0'
+    se_ratio: float = 0.0
+    stochastic_depth_drop_rate: float = 0.0
+    scale_stem: bool = True
+    resnetd_shortcut: bool = False
+    replace_stem_max_pool: bool = False
+    bn_trainable: bool = True
+    classification_output: bool = False
+    upsample_kernel_sizes: Optional[list[int]] = None
+    upsample_repeats: Optional[list[int]] = None
+    upsample_filters: Optional[list[int]] = None
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'model_id',
+        'depth_multiplier',
+        'stem_type',
+        'se_ratio',
+        'scale_stem',
+        'resnetd_shortcut',
+        'replace_stem_max_pool',
+        'upsample_kernel_sizes',
+        'upsample_repeats',
+        'upsample_filters',
+    )
+
+    def _check(self, report: hyperparams.Report) -> None:
+        if self.depth_multiplier <= 0:
+            report('depth_multiplier', expected='more than 0')
+        if not 0 <= self.se_ratio <= 1:
+            report('se_ratio', expected='0 to 1')
+        # The fourth refined level has 9/8 of it.
+        if not 0 <= self.stochastic_depth_drop_rate < 8 / 9:
+            report('stochastic_depth_drop_rate', expected='at least 0 and less than 8/9')
+        num_levels = len(self.upsample_filters or [384, 384, 384])
+        if not 1 <= num_levels <= 4:
+            report('upsample_filters', expected='null or 1 to 4 numbers: of level 5, 4 and so on')
+        for name in ('upsample_kernel_sizes', 'upsample_repeats', 'upsample_filters'):
+            values = getattr(self, name) or [1] * 3
+            if len(values) != num_levels or min(values) < 1:
+                report(name, expected=f'{num_levels} numbers of 1 or more, one for each level')
+
+
 MobileNetId = Literal[
     'MobileNetV1',
     'MobileNetV2',
@@ -319,6 +385,8 @@ class Backbone(hyperparams.OneOfConfig):
         type: Name of the branch that counts. None means not set.
         resnet: Residual networks.
         dilated_resnet: Residual networks that keep their resolution at the end.
+        resnet_unet: Residual networks refined from the top down. Ours: Model Garden has it in a
+            project only.
         efficientnet: EfficientNets.
         spinenet: SpineNets.
         spinenet_mobile: SpineNets of inverted bottlenecks.
@@ -331,6 +399,7 @@ class Backbone(hyperparams.OneOfConfig):
     type: Optional[str] = None
     resnet: ResNet = dataclasses.field(default_factory=ResNet)
     dilated_resnet: DilatedResNet = dataclasses.field(default_factory=DilatedResNet)
+    resnet_unet: ResNetUNet = dataclasses.field(default_factory=ResNetUNet)
     efficientnet: EfficientNet = dataclasses.field(default_factory=EfficientNet)
     spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
     spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)
