@@ -14,6 +14,9 @@ from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
 from official_lite.vision.modeling.heads import factory as head_factory
 from official_lite.vision.modeling.layers import detection_generator
+from official_lite.vision.modeling.segmentation_factory import (
+    build_segmentation_model as build_segmentation_model,
+)
 
 
 def build_classification_model(
