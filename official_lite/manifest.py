@@ -29,6 +29,7 @@ BACKBONES: dict[str, str] = {
     'efficientnet': f'{_VISION}.modeling.backbones.efficientnet',
     'mobiledet': f'{_VISION}.modeling.backbones.mobiledet',
     'keras_applications': f'{_VISION}.modeling.backbones.keras_applications',
+    'keras_hub': f'{_VISION}.modeling.backbones.keras_hub_backbone',
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
     'resnet_unet': f'{_VISION}.modeling.backbones.resnet_unet',

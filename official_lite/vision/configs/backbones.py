@@ -15,12 +15,13 @@ from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs.vit import Transformer, VisionTransformer
-from official_lite.vision.configs.zoos import KerasApplications
+from official_lite.vision.configs.zoos import KerasApplications, KerasHub
 
 __all__ = [
     'Backbone',
     'EfficientNet',
     'KerasApplications',
+    'KerasHub',
     'MobileDet',
     'MobileNet',
     'ResNet',
@@ -394,6 +395,7 @@ class Backbone(hyperparams.OneOfConfig):
         mobiledet: MobileDets.
         vit: Vision transformers.
         keras_applications: Ours. Models of `keras.applications`.
+        keras_hub: Ours. Image backbones of KerasHub.
     """
 
     type: Optional[str] = None
@@ -408,5 +410,6 @@ class Backbone(hyperparams.OneOfConfig):
     vit: VisionTransformer = dataclasses.field(default_factory=VisionTransformer)
     # Ours.
     keras_applications: KerasApplications = dataclasses.field(default_factory=KerasApplications)
+    keras_hub: KerasHub = dataclasses.field(default_factory=KerasHub)
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('type',)

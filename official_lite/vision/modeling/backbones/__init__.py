@@ -8,6 +8,7 @@ __getattr__, __dir__ = _lazy.attach(
         'efficientnet',
         'factory',
         'keras_applications',
+        'keras_hub_backbone',
         'mobiledet',
         'mobilenet',
         'resnet',
@@ -18,6 +19,7 @@ __getattr__, __dir__ = _lazy.attach(
     attributes={
         'EfficientNet': f'{__name__}.efficientnet:EfficientNet',
         'KerasApplication': f'{__name__}.keras_applications:KerasApplication',
+        'KerasHubBackbone': f'{__name__}.keras_hub_backbone:KerasHubBackbone',
         'MobileDet': f'{__name__}.mobiledet:MobileDet',
         'MobileNet': f'{__name__}.mobilenet:MobileNet',
         'ResNet': f'{__name__}.resnet:ResNet',
