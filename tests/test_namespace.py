@@ -58,6 +58,7 @@ def test_the_manifest_is_true() -> None:
         (registries.DECODERS, manifest.DECODERS),
         (registries.HEADS, manifest.HEADS),
         (registries.DATA_SOURCES, manifest.DATA_SOURCES),
+        (registries.CLASSIFICATION_SOURCES, manifest.CLASSIFICATION_SOURCES),
     )
     for registry, names in components:
         for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from official_lite import errors
 from official_lite.cli import arguments, reporting
 from official_lite.common import flags as common_flags
 from official_lite.core import parsing, run_checks
@@ -25,6 +26,10 @@ def main(argv: list[str]) -> int:
     """
     values, _ = arguments.parse_flags(argv, common_flags.define_config_flags, _DESCRIPTION)
     config = parsing.parse_experiment(values).config
+    if not hasattr(config.task, 'use_coco_metrics'):
+        raise errors.UsageError(
+            'this experiment has no boxes to evaluate', where=f'--experiment={values.experiment}'
+        )
     run_checks.check_runnable(config, 'eval')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     from official_lite.vision.evaluation import self_check  # needs TensorFlow

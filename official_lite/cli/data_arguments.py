@@ -14,6 +14,7 @@ from official_lite.common import flags as common_flags
 from official_lite.core import config_definitions as cfg
 from official_lite.core import parsing
 from official_lite.modeling import hyperparams
+from official_lite.vision.configs import data_sources
 
 if TYPE_CHECKING:
     from official_lite.vision.dataloaders import source as source_lib
@@ -91,9 +92,12 @@ def parse_data(values: flags.FlagValues) -> ChosenData:
         values['config_file'].value = [_DEFAULT_CONFIG_FILE]
     config = parsing.parse_experiment(values).config
     data = ChosenData(config, is_training=values.split == 'train')
-    if not hasattr(config.task, 'train_data') or not hasattr(data.data_config, 'source'):
+    if not hasattr(config.task, 'train_data') or not isinstance(
+        getattr(data.data_config, 'source', None), data_sources.DataSource
+    ):
         raise errors.UsageError(
-            'this experiment has no data sets of images', where=f'--experiment={values.experiment}'
+            'this experiment has no data sets of images with boxes',
+            where=f'--experiment={values.experiment}',
         )
     if values.source:
         _set_source(data, values.source)

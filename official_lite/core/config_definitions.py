@@ -60,7 +60,8 @@ class DataConfig(hyperparams.Config):
         deterministic: Whether examples keep their order when one takes longer than the next. None
             means yes.
         sharding: Whether each worker reads its own share of the examples.
-        enable_tf_data_service: Whether a tf.data service does the preprocessing.
+        enable_tf_data_service: Whether a tf.data service does the preprocessing, if there is an
+            address of one.
         tf_data_service_address: The service's address, 'protocol://host:port'. None means none.
         tf_data_service_job_name: Jobs of the same name share one stream. None: a job of its own.
         tfds_data_dir: Where TensorFlow datasets are kept. '' means their default folder.
@@ -126,12 +127,6 @@ class DataConfig(hyperparams.Config):
             )
         if self.tfds_name and not self.tfds_split:
             report('tfds_split', expected='a split, because tfds_name is set', hint="e.g. 'train'")
-        if self.enable_tf_data_service and not self.tf_data_service_address:
-            report(
-                'tf_data_service_address',
-                expected='an address, because enable_tf_data_service is on',
-                hint="e.g. 'grpc://host:5000'",
-            )
 
 
 @dataclasses.dataclass

@@ -22,6 +22,9 @@ __getattr__, __dir__ = _lazy.attach(
         'visualization',
     ),
     attributes={
+        'ImageClassificationTask': (
+            'official_lite.vision.tasks.image_classification:ImageClassificationTask'
+        ),
         'RetinaNetTask': 'official_lite.vision.tasks.retinanet:RetinaNetTask',
         'anchor': 'official_lite.vision.ops.anchor',
         'backbones': 'official_lite.vision.modeling.backbones',
@@ -29,6 +32,7 @@ __getattr__, __dir__ = _lazy.attach(
         'decoders': 'official_lite.vision.modeling.decoders',
         'factory': 'official_lite.vision.modeling.factory',
         'heads': 'official_lite.vision.modeling.heads',
+        'image_classification': 'official_lite.vision.tasks.image_classification',
         'layers': 'official_lite.vision.modeling.layers',
         'preprocess_ops': 'official_lite.vision.ops.preprocess_ops',
         'retinanet': 'official_lite.vision.tasks.retinanet',

@@ -137,10 +137,6 @@ RELATIONS = [
         'tfds_name: expected not set, because input_path is',
     ),
     (cfg.DataConfig(tfds_name='coco'), 'tfds_split: expected a split, because tfds_name is set'),
-    (
-        cfg.DataConfig(enable_tf_data_service=True),
-        'tf_data_service_address: expected an address',
-    ),
 ]
 
 

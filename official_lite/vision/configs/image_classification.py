@@ -1,7 +1,8 @@
 """Image classification: configs and experiments, under Model Garden's names.
 
-In the order in which to read them: `image_classification_experiments` has the experiments,
-`image_classification_task` what they set, and `image_classification_data` the data's part of it.
+In the order in which to read them: `image_classification_experiments` and
+`image_classification_imagenet` have the experiments, `image_classification_task` what they set, and
+`image_classification_data` the data's part of it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ from official_lite.vision.configs.image_classification_data import (
     RecordSource,
 )
 from official_lite.vision.configs.image_classification_experiments import (
+    classification_custom,
+    image_classification,
+)
+from official_lite.vision.configs.image_classification_imagenet import (
     IMAGENET_INPUT_PATH_BASE,
     IMAGENET_TRAIN_EXAMPLES,
     IMAGENET_VAL_EXAMPLES,
-    classification_custom,
+    image_classification_imagenet,
+    image_classification_imagenet_deit_pretrain,
+    image_classification_imagenet_mobilenet,
+    image_classification_imagenet_resnetrs,
+    image_classification_imagenet_vit_finetune,
+    image_classification_imagenet_vit_pretrain,
 )
 from official_lite.vision.configs.image_classification_task import (
     Evaluation,
@@ -40,4 +50,11 @@ __all__ = [
     'Losses',
     'RecordSource',
     'classification_custom',
+    'image_classification',
+    'image_classification_imagenet',
+    'image_classification_imagenet_deit_pretrain',
+    'image_classification_imagenet_mobilenet',
+    'image_classification_imagenet_resnetrs',
+    'image_classification_imagenet_vit_finetune',
+    'image_classification_imagenet_vit_pretrain',
 ]

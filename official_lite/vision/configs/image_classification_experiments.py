@@ -1,10 +1,11 @@
-"""Image classification: experiments. Model Garden's unless marked as ours."""
+"""Image classification: experiments for any data. Model Garden's unless marked as ours."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from official_lite.core import config_definitions as cfg
+from official_lite.core import exp_factory
 from official_lite.modeling import optimization
 from official_lite.vision.configs import backbones, common
 from official_lite.vision.configs.image_classification_data import (
@@ -18,11 +19,7 @@ from official_lite.vision.configs.image_classification_task import (
     Losses,
 )
 
-__all__ = ['classification_custom']
-
-IMAGENET_TRAIN_EXAMPLES = 1281167
-IMAGENET_VAL_EXAMPLES = 50000
-IMAGENET_INPUT_PATH_BASE = 'imagenet-2012-tfrecord'
+__all__ = ['classification_custom', 'image_classification']
 
 # A config whose training data or validation data does not say what it is for is refused.
 _RESTRICTIONS = [
@@ -31,8 +28,15 @@ _RESTRICTIONS = [
 ]
 
 
+@exp_factory.register_config_factory('image_classification')
+def image_classification() -> cfg.ExperimentConfig:
+    """Image classification with Model Garden's defaults; sizes, data and optimizer are not set."""
+    return cfg.ExperimentConfig(task=ImageClassificationTask(), restrictions=_RESTRICTIONS)
+
+
+@exp_factory.register_config_factory('classification_custom')
 def classification_custom() -> cfg.ExperimentConfig:
-    """Image classification for own data, a folder for each class: a small ResNet at 64 px."""
+    """Ours. Classification of own images, a folder for each class: a small ResNet at 64 px."""
     train_steps = 1000
     return cfg.ExperimentConfig(
         runtime=cfg.RuntimeConfig(mixed_precision_dtype='auto'),
@@ -67,7 +71,7 @@ def classification_custom() -> cfg.ExperimentConfig:
 
 
 def _folder_data(split: Literal['train', 'validation'], batch_size: int) -> DataConfig:
-    """Crops of half of the image or more: what is small in it stays in sight."""
+    """Crops of half of the image or more: what there is to see stays in sight."""
     return DataConfig(
         source=ClassificationSource(type='folder', folder=FolderSource(split=split)),
         is_training=split == 'train',

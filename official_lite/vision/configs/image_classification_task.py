@@ -179,6 +179,10 @@ class ImageClassificationTask(cfg.TaskConfig):
             losses.one_hot or losses.soft_labels or data.is_multilabel
         ):
             report('losses.label_smoothing', expected='0, because losses.one_hot is off')
+        for name in ('is_multilabel', 'image_field_key', 'label_field_key'):
+            given, chosen = getattr(self.validation_data, name), getattr(data, name)
+            if given not in (chosen, getattr(DataConfig(), name)):
+                report(f'validation_data.{name}', expected=f'{chosen}, as in train_data')
         names, num_classes = self.class_names, self.model.num_classes
         if names and num_classes and len(names) != num_classes:
             report('class_names', expected=f'{num_classes} names, as model.num_classes')

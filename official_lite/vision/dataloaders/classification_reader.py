@@ -83,7 +83,6 @@ def build_classification_reader(
     *,
     output_size: Sequence[int],
     num_classes: int,
-    is_multilabel: bool = False,
     class_names: Sequence[str] = (),
     where: str = 'data',
 ) -> input_reader.InputReader:
@@ -93,7 +92,6 @@ def build_classification_reader(
         data_config: A `configs.image_classification.DataConfig`.
         output_size: (height, width) of the network input, pixels.
         num_classes: Of the model; labels must be below it.
-        is_multilabel: Whether labels are vectors of zeros and ones.
         class_names: Classes in the order of labels, for data that does not say. Empty: not known.
         where: The config's path in the experiment, for messages.
 
@@ -119,7 +117,7 @@ def build_classification_reader(
     return input_reader.InputReader(
         source,
         BatchParser(
-            _build_parser(data_config, output_size, num_classes, is_multilabel=is_multilabel),
+            _build_parser(data_config, output_size, num_classes),
             _build_mixer(data_config.mixup_and_cutmix, num_classes),
         ),
         is_training=is_training,
@@ -130,7 +128,7 @@ def build_classification_reader(
 
 
 def _build_parser(
-    config: Any, output_size: Sequence[int], num_classes: int, *, is_multilabel: bool
+    config: Any, output_size: Sequence[int], num_classes: int
 ) -> classification_input.Parser:
     fraction = config.center_crop_fraction
     return classification_input.Parser(
@@ -143,7 +141,7 @@ def _build_parser(
         center_crop_fraction=1.0 if fraction is None else fraction,
         color_jitter=config.color_jitter,
         augmenter=build_augmenter(config),
-        is_multilabel=is_multilabel,
+        is_multilabel=config.is_multilabel,
         tf_resize_method=config.tf_resize_method,
     )
 

@@ -14,6 +14,7 @@ import dataclasses
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.vision.dataloaders import notices
 
 __all__ = ['DataService', 'build_data_service']
 
@@ -61,19 +62,19 @@ def build_data_service(
     is_before_batching: bool = False,
     where: str = 'data',
 ) -> DataService | None:
-    """The service of a data config; None where it is not enabled.
+    """The service of a data config; None where it is not enabled or has no address.
 
     Raises:
-        UsageError: What is enabled lacks an address, or sharing lacks names.
+        UsageError: Sharing lacks names.
     """
     if not is_enabled:
         return None
     if not address:
-        raise errors.UsageError(
-            where=f'{where}.tf_data_service_address',
-            expected='an address, because enable_tf_data_service is on',
-            hint="e.g. 'grpc://host:5000'",
+        notices.write(
+            f'{where}.enable_tf_data_service: there is no tf_data_service_address; this process '
+            'makes the batches\n'
         )
+        return None
     if is_shared_by_trainers:
         for name, value in (('tf_data_service_job_name', job_name), ('trainer_id', trainer_id)):
             if not value:

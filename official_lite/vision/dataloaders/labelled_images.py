@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -22,6 +23,8 @@ __all__ = [
     'LabelledImages',
     'build_labelled_source',
     'choose_validation',
+    'forget',
+    'make_info',
     'sort_names',
 ]
 
@@ -202,7 +205,7 @@ def build_labelled_source(
     Raises:
         DataError: An image cannot be read.
     """
-    looks = folder_source.look_at_images(images.paths, None, mode=orientation, default='upright')
+    looks = _look_at(images.paths, orientation)
     bad = dict(looks.problems)
     if not skip_corrupt:
         _refuse(images, looks, image_option)
@@ -215,6 +218,30 @@ def build_labelled_source(
     kept = images.select(good)
     info = make_info(kept, num_corrupt=len(bad), findings=looks.findings)
     return LabelledImageSource(kept, info, looks.readings[good], is_in_memory=cache)
+
+
+# Headers of the files of a data set take minutes to read if there are a million; what a run asks for
+# several times is kept.
+_looks: collections.deque[tuple[tuple[str, ...], Orientation, folder_source.Images]] = (
+    collections.deque(maxlen=4)
+)
+
+
+def forget() -> None:
+    """Drops what was read in this process, so that files are read again."""
+    _looks.clear()
+
+
+def _look_at(paths: tuple[str, ...], orientation: Orientation) -> folder_source.Images:
+    for known_paths, known_orientation, looks in _looks:
+        if (known_paths, known_orientation) == (paths, orientation):
+            if not folder_source.is_stale(looks):
+                return looks
+            break
+    looks = folder_source.look_at_images(paths, None, mode=orientation, default='upright')
+    if not looks.problems:
+        _looks.append((paths, orientation, looks))
+    return looks
 
 
 def _refuse(images: LabelledImages, looks: folder_source.Images, image_option: str) -> None:

@@ -32,6 +32,9 @@ _RECORD_KEYS = frozenset(
         'groundtruth_is_crowd',
         'groundtruth_area',
         'groundtruth_attributes',
+        'image/encoded',
+        'image/class/label',
+        'image/reading',
     ]
 )
 
@@ -247,7 +250,7 @@ def _merge_infos(names: Sequence[str], infos: Sequence[DataInfo]) -> DataInfo:
     for info in infos:
         counts[: len(info.boxes_per_class)] += np.asarray(info.boxes_per_class, np.int64)
     digest = hashlib.sha256(''.join(info.fingerprint for info in infos).encode())
-    return DataInfo(
+    return type(infos[0])(
         num_examples=sum(info.num_examples for info in infos),
         class_names=classes,
         category_ids=ids,

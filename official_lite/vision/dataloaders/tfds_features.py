@@ -12,7 +12,14 @@ import tensorflow as tf
 
 from official_lite import errors
 
-__all__ = ['TfdsFeatures', 'check_skipped', 'find_features', 'get_builder', 'get_instructions']
+__all__ = [
+    'TfdsFeatures',
+    'check_skipped',
+    'find_features',
+    'find_image_and_class',
+    'get_builder',
+    'get_instructions',
+]
 
 _INSTALL = "pip install 'official-lite[tfds]'"
 # Names of the flag that takes an object out of training and evaluation, in the order of preference.
@@ -176,6 +183,31 @@ def find_features(
         source_id='image/id' if has_id else '',
         class_names=names,
     )
+
+
+def find_image_and_class(
+    features: Any, *, image_feature: str = '', label_feature: str = ''
+) -> tuple[str, str, tuple[str, ...]]:
+    """Finds the image and its class among the features of a data set.
+
+    Args:
+        features: A `tfds.features.FeaturesDict`.
+        image_feature, label_feature: Their names. '' means the only one there is; of several classes
+            the one that is called 'label'.
+
+    Returns:
+        Both names, and the names of the classes.
+
+    Raises:
+        UsageError: There is none, or more than one and none is chosen.
+    """
+    kinds = _import_tfds().features
+    image = _choose('image_feature', image_feature, _list_of(features, kinds.Image), 'an image')
+    labels = _list_of(features, kinds.ClassLabel)
+    if not label_feature and 'label' in labels:
+        label_feature = 'label'
+    label = _choose('label_feature', label_feature, labels, 'a class')
+    return image, label, tuple(features[label].names)
 
 
 def _list_of(features: Any, kind: type) -> list[str]:

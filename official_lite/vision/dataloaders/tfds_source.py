@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from official_lite.vision.dataloaders import (
 )
 from official_lite.vision.dataloaders import source as source_lib
 
-__all__ = ['TfdsDecoder', 'TfdsSource', 'build_tfds_source']
+__all__ = ['TfdsDecoder', 'TfdsSource', 'build_tfds_source', 'get_records', 'read_one_by_one']
 
 _VERSION = 1
 
@@ -78,7 +78,7 @@ def build_tfds_source(
     tfds_features.check_skipped(skipped_features, builder.info.features)
     paths = tuple(dict.fromkeys(path for path, _, _ in instructions))
     table, facts = _scan(paths, features)
-    usable = _get_records(table, instructions)
+    usable = get_records(table, instructions)
     if not skip_corrupt:
         _refuse_problems(table, usable)
     bad = np.array(sorted(set(table.problems) & set(usable.tolist())), np.int64)
@@ -118,7 +118,7 @@ def _scan_files(paths: Sequence[str], features: tfds_features.TfdsFeatures) -> d
     problems: dict[str, str] = {}
     counts = {'without_area': 0, 'outside': 0, 'crowds': 0}
     for path, index in zip(paths, indices, strict=True):
-        for serialized in _read_one_by_one(path, index):
+        for serialized in read_one_by_one(path, index):
             found = _scan_record(serialized, features, counts)
             if isinstance(found, str):
                 problems[str(len(num_boxes))] = found
@@ -141,7 +141,7 @@ def _scan_files(paths: Sequence[str], features: tfds_features.TfdsFeatures) -> d
     return arrays, facts
 
 
-def _read_one_by_one(path: str, index: tfrecord_index.FileIndex) -> Any:
+def read_one_by_one(path: str, index: tfrecord_index.FileIndex) -> Iterator[bytes | None]:
     """The serialized records, None for one whose checksum is wrong."""
     if not len(index):
         return
@@ -189,7 +189,7 @@ def _find_usable(boxes: np.ndarray) -> np.ndarray:
     return np.asarray(np.all(clipped[:, 2:] > clipped[:, :2], axis=-1))
 
 
-def _get_records(
+def get_records(
     table: tfrecord_scan.TfrecordTable, instructions: Sequence[tuple[str, int, int]]
 ) -> np.ndarray:
     """int64, numbers of the records of a split, ascending."""

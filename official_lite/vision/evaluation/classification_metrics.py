@@ -25,11 +25,12 @@ class TopKAccuracy(keras.metrics.Mean):
 
     def update_state(self, labels: Any, outputs: Any, sample_weight: Any = None) -> None:
         """Adds a batch: labels int [batch], outputs [batch, num_classes], weights [batch]."""
+        outputs, labels = tf.convert_to_tensor(outputs), tf.cast(labels, tf.int32)
         own = tf.gather(outputs, labels, axis=1, batch_dims=1)[:, None]
         num_better = tf.reduce_sum(tf.cast(outputs > own, tf.int32), axis=1)
         # Of equal scores the lower class comes first, as in tf.argmax.
         places = tf.range(tf.shape(outputs)[1])[None]
-        is_tie = (outputs == own) & (places < tf.cast(labels, tf.int32)[:, None])
+        is_tie = (outputs == own) & (places < labels[:, None])
         rank = num_better + tf.reduce_sum(tf.cast(is_tie, tf.int32), axis=1)
         super().update_state(tf.cast(rank < self._k, tf.float32), sample_weight)
 
@@ -66,11 +67,10 @@ class PrecisionAndRecall(keras.metrics.Metric):
 
     def update_state(self, labels: Any, outputs: Any, sample_weight: Any = None) -> None:
         """Adds a batch: labels int [batch], outputs [batch, num_classes], weights [batch]."""
-        weights = (
-            tf.ones_like(outputs[:, 0])
-            if sample_weight is None
-            else tf.cast(sample_weight, tf.float32)
-        )
+        outputs = tf.convert_to_tensor(outputs)
+        weights = tf.ones_like(outputs[:, 0])
+        if sample_weight is not None:
+            weights *= tf.cast(sample_weight, weights.dtype)
         truth = tf.one_hot(labels, self._num_classes) * weights[:, None]
         best = tf.argmax(outputs, axis=1)
         thresholds = tf.constant(self._thresholds)[:, None, None]

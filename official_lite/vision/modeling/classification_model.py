@@ -20,6 +20,9 @@ __all__ = ['ClassificationModel']
 class ClassificationModel(keras.Model):
     """Features of the backbone's coarsest level, averaged, and a linear classifier.
 
+    Of a backbone whose outputs have names other than levels, such as 'pre_logits', the last of these
+    names in the order of letters is classified, as in Model Garden.
+
     Args:
         backbone: Images to a dict of features by level, [batch, height, width, channels] or
             [batch, tokens, channels].
@@ -88,7 +91,13 @@ class ClassificationModel(keras.Model):
         self._build_layers()
 
     def _build_layers(self) -> None:
-        shape = _get_last(self.backbone.output_specs)
+        # Of a functional model `output_specs` may have the levels only.
+        is_functional = bool(getattr(self.backbone, 'inputs', None))
+        shape = (
+            _get_last(self.backbone.output).shape
+            if is_functional
+            else _get_last(self.backbone.output_specs)
+        )
         if self.head_norm is not None:
             self.head_norm.build(tuple(shape))
         if self.dense is not None:
@@ -139,6 +148,10 @@ class ClassificationModel(keras.Model):
 
 
 def _get_last(endpoints: Mapping[str, Any]) -> Any:
-    """What belongs to the coarsest level; of names such as '2/depthwise' none is a level."""
-    levels = [name for name in endpoints if str(name).isdigit()]
-    return endpoints[max(levels, key=int)] if levels else endpoints[max(endpoints)]
+    """What is to be classified: an output with a name of its own, or else the coarsest level.
+
+    Names such as '5/depthwise' are of outputs inside of a level.
+    """
+    names = [name for name in endpoints if '/' not in name]
+    own_names = [name for name in names if not name.isdigit()]
+    return endpoints[max(own_names) if own_names else max(names, key=int)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from official_lite.core.classification_info import ClassificationInfo
 from official_lite.modeling import hyperparams
+from official_lite.vision.tasks.chosen_fields import get_field, is_chosen, shorten
 
 __all__ = ['check_same_classes', 'resolve_classes']
 
@@ -34,13 +34,13 @@ def resolve_classes(config: Any, info: ClassificationInfo) -> None:
     problems = [
         hyperparams.Problem(
             path=path,
-            expected=f'{_excerpt(fact)}, as in {info.origin}',
-            received=_excerpt(_get(config, path)),
+            expected=f'{shorten(fact)}, as in {info.origin}',
+            received=shorten(get_field(config, path)),
             source=config.source_of(path),
             hint='leave it out to take it from the data',
         )
         for path, fact in facts.items()
-        if _is_chosen(config, path) and _get(config, path) != fact
+        if is_chosen(config, path) and get_field(config, path) != fact
     ]
     if problems:
         raise hyperparams.ConfigError(problems)
@@ -49,13 +49,13 @@ def resolve_classes(config: Any, info: ClassificationInfo) -> None:
 
 
 def _resolve_number(config: Any, info: ClassificationInfo) -> None:
-    current = _get(config, _NUM_CLASSES)
-    if not current or (current <= info.max_label and not _is_chosen(config, _NUM_CLASSES)):
+    current = get_field(config, _NUM_CLASSES)
+    if not current or (current <= info.max_label and not is_chosen(config, _NUM_CLASSES)):
         _set(config, _NUM_CLASSES, info.max_label + 1, info)
 
 
 def _set(config: Any, path: str, fact: Any, info: ClassificationInfo) -> None:
-    if not _is_chosen(config, path) and _get(config, path) != fact:
+    if not is_chosen(config, path) and get_field(config, path) != fact:
         config.set_from(path, fact, source=f'data: {info.origin}')
 
 
@@ -79,28 +79,8 @@ def check_same_classes(task_config: Any, info: ClassificationInfo) -> None:
     problem = hyperparams.Problem(
         path='task.validation_data',
         message=f'its classes are not task.class_names: they differ from label {first} on',
-        expected=_excerpt(expected[first:]),
-        received=f'{_excerpt(received[first:])} in {info.origin}',
+        expected=shorten(expected[first:]),
+        received=f'{shorten(received[first:])} in {info.origin}',
         hint='leave class_names of its source empty',
     )
     raise hyperparams.ConfigError([problem])
-
-
-def _is_chosen(config: Any, path: str) -> bool:
-    """Whether a person set the field to something, and not a default or the data of last time."""
-    source = config.source_of(path)
-    is_from_data = source is not None and source.kind == 'data'
-    return config.is_set(path) and not is_from_data and _get(config, path) not in (0, [], None)
-
-
-def _get(config: Any, path: str) -> Any:
-    for name in path.split('.'):
-        config = getattr(config, name)
-    return list(config) if isinstance(config, (list, tuple)) else config
-
-
-def _excerpt(value: Any) -> str:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return str(value)
-    shown = ', '.join(str(item) for item in value[:4]) or 'none'
-    return f'{shown}, ... ({len(value)} in all)' if len(value) > 4 else shown

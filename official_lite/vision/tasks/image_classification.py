@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
 from official_lite.core.classification_info import ClassificationInfo
 from official_lite.modeling import regularizers
+from official_lite.vision import visualization
 from official_lite.vision.configs import image_classification as exp_cfg
 from official_lite.vision.dataloaders import (
     classification_reader,
@@ -22,7 +24,9 @@ from official_lite.vision.dataloaders import (
 from official_lite.vision.evaluation import classification_metrics
 from official_lite.vision.losses import classification_losses
 from official_lite.vision.modeling import factory
-from official_lite.vision.tasks import class_facts
+from official_lite.vision.tasks import class_facts, classification_pictures
+
+PICTURE_NAME = 'predictions.png'
 
 _Labels = Any  # a tensor, or {'label', 'is_valid'}
 
@@ -93,7 +97,6 @@ class ImageClassificationTask(base_task.Task):
             _complete(config, params),
             output_size=config.model.input_size[:2],
             num_classes=config.model.num_classes,
-            is_multilabel=config.train_data.is_multilabel,
             class_names=config.class_names,
             where='task.train_data' if params.is_training else 'task.validation_data',
         )
@@ -153,11 +156,11 @@ class ImageClassificationTask(base_task.Task):
             ConfigError: It has other classes.
         """
         config = self.task_config
-        if not training and (
-            config.validation_data.source.type or config.validation_data.input_path
-        ):
+        data = config.validation_data
+        # And not a dataset given to the trainer.
+        if not training and (data.source.type or data.input_path or data.tfds_name):
             info = classification_sources.get_data_info(
-                _complete(config, config.validation_data),
+                _complete(config, data),
                 class_names=config.class_names,
                 where='task.validation_data',
             )
@@ -210,6 +213,22 @@ class ImageClassificationTask(base_task.Task):
             return tf.sigmoid(logits)
         return tf.nn.softmax(logits)
 
+    def save_visualization(self, model: keras.Model, output_dir: str) -> str | None:
+        """Writes `predictions.png`: validation images of all classes with their likeliest class."""
+        config = self.task_config
+        classify = tf.function(
+            lambda images: self.compute_probabilities(model(images, training=False))
+        )
+        picture = classification_pictures.make_picture(
+            self.build_inputs(config.validation_data),
+            classify,
+            class_names=config.class_names,
+            num_classes=config.model.num_classes,
+        )
+        if picture is None:
+            return None
+        return visualization.save_png(picture, os.path.join(output_dir, PICTURE_NAME))
+
 
 def _make_areas(num_classes: int) -> list[keras.metrics.Metric]:
     """Areas under the curves of precision and recall, of all labels at once and of each class."""
@@ -229,8 +248,17 @@ def _split(labels: _Labels) -> tuple[tf.Tensor, tf.Tensor | None]:
 
 
 def _complete(task_config: Any, data_config: Any) -> Any:
-    """The data config; where it names no folder or table, with that of the training data."""
-    source, own = data_config.source, task_config.train_data.source
+    """The data config with what the training data decides: what labels are, and in which features.
+
+    Where it names no folder or table, with that of the training data, too.
+    """
+    train_data = task_config.train_data
+    data_config = data_config.replace(
+        is_multilabel=train_data.is_multilabel,
+        image_field_key=train_data.image_field_key,
+        label_field_key=train_data.label_field_key,
+    )
+    source, own = data_config.source, train_data.source
     place = {'folder': 'root', 'csv': 'file'}.get(source.type or '')
     if place is None or source.type != own.type or getattr(source.get(), place):
         return data_config

@@ -113,10 +113,18 @@ def test_fields_of_the_config_reach_the_service():
     assert input_reader_factory.build_reader_options(config).data_service is None
 
 
+def test_without_an_address_this_process_makes_the_batches(capsys: pytest.CaptureFixture[str]):
+    """As in Model Garden, whose YAMLs leave the address to the command line."""
+    config = make_config(enable_tf_data_service=True)
+    assert input_reader_factory.build_reader_options(config).data_service is None
+    assert 'data.enable_tf_data_service: there is no tf_data_service_address' in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ('fields', 'message'),
     [
-        ({}, r'data.tf_data_service_address: expected an address'),
         (
             {
                 'tf_data_service_address': 'grpc://host:5000',
