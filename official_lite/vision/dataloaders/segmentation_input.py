@@ -12,12 +12,10 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite.vision.dataloaders import decoder, image_decoding, parser, utils
+from official_lite.vision.dataloaders.mask_files import IGNORED
 from official_lite.vision.ops import image_normalization, random_draws, uint8_images
 
-__all__ = ['IGNORED', 'Decoder', 'DenseFeature', 'Parser', 'decode_features']
-
-# In a record: pixels of no class, whatever the ignore label of the losses is.
-IGNORED = -1
+__all__ = ['IGNORED', 'Decoder', 'DenseFeature', 'Parser', 'decode_features', 'decode_images']
 
 IMAGE_KEY = 'image/encoded'
 MASK_KEY = 'image/segmentation/class/encoded'
@@ -84,12 +82,21 @@ def decode_features(
     Returns:
         'image' uint8 [height, width, channels of all features]; 'mask' int32 [height, width, 1].
     """
+    image = decode_images(features, image_feature, additional_dense_features)
+    return {'image': image, 'mask': tf.cast(_decode(features[MASK_KEY], 1), tf.int32)}
+
+
+def decode_images(
+    features: Mapping[str, tf.Tensor],
+    image_feature: Any = _RGB,
+    additional_dense_features: Sequence[Any] | None = None,
+) -> tf.Tensor:
+    """The images of `decode_features`: uint8 [height, width, channels of all features]."""
     images = [
         _decode(features[feature.feature_name], feature.num_channels)
         for feature in (image_feature, *(additional_dense_features or ()))
     ]
-    mask = _decode(features[MASK_KEY], 1)
-    return {'image': tf.concat(images, axis=-1), 'mask': tf.cast(mask, tf.int32)}
+    return tf.concat(images, axis=-1)
 
 
 def _decode(image_bytes: tf.Tensor, num_channels: int) -> tf.Tensor:
@@ -248,8 +255,9 @@ class Parser(parser.Parser):
         """The same random window of both; smaller where they are."""
         size = tf.shape(image)[:2]
         window = tf.minimum(size, self._crop_size)
-        start = random_draws.uniform_int(key, 'crop', [2], maxval=tf.reduce_max(size) + 1)
-        start %= size - window + 1
+        num_places = tf.cast(size - window + 1, tf.float32)
+        start = tf.cast(random_draws.uniform(key, 'crop', [2]) * num_places, tf.int32)
+        start = tf.minimum(start, size - window)  # the product may round up
         end = start + window
         rows, columns = slice(start[0], end[0]), slice(start[1], end[1])
         return image[rows, columns], mask[rows, columns]

@@ -76,19 +76,29 @@ class SegmentationLoss:
         class_weights = tf.constant(self._class_weights or [1.0] * num_classes, logits.dtype)
         logits, labels = self._match_sizes(logits, labels)
         valid_layers = tf.not_equal(tf.cast(labels, tf.int32), self._ignore_label)
-        targets = self.get_labels_with_prob(logits, labels, valid_layers, **kwargs)
         is_valid = tf.cast(tf.reduce_any(valid_layers, axis=-1), logits.dtype)  # [batch, h, w]
         num_valid = tf.reduce_sum(is_valid)
         if self._use_binary_cross_entropy:
+            targets = self.get_labels_with_prob(logits, labels, valid_layers, **kwargs)
             losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
             losses *= class_weights * is_valid[..., None]  # [batch, h, w, num_classes]
             num_valid *= num_classes
         else:
-            losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+            if self._has_plain_targets:
+                losses = _compute_sparse_losses(logits, labels[..., 0])
+            else:
+                targets = self.get_labels_with_prob(logits, labels, valid_layers, **kwargs)
+                losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
             losses *= self._get_pixel_weights(labels, class_weights) * is_valid  # [batch, h, w]
         if self._top_k_percent_pixels < 1.0:
             return self.aggregate_loss_top_k(losses, num_valid)
         return _divide(tf.reduce_sum(losses), num_valid)
+
+    @property
+    def _has_plain_targets(self) -> bool:
+        """Whether the target is one class: then no tensor of probabilities is made, the largest."""
+        is_overridden = type(self).get_labels_with_prob is not SegmentationLoss.get_labels_with_prob
+        return not (self._label_smoothing or self._gt_is_matting_map or is_overridden)
 
     def get_labels_with_prob(
         self, logits: tf.Tensor, labels: tf.Tensor, valid_mask: tf.Tensor, **unused_kwargs: Any
@@ -234,6 +244,14 @@ class MaskScoringLoss:
         return tf.math.divide_no_nan(
             tf.reduce_sum(per_image * weights) * loss_utils.get_num_replicas(), total
         )
+
+
+def _compute_sparse_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of pixels [batch, height, width]; of a label that is no class, that of 0."""
+    is_class = (labels >= 0) & (labels < logits.shape[-1])
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.where(is_class, labels, 0), logits=logits
+    )
 
 
 def _divide(total: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
