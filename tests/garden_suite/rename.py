@@ -18,6 +18,8 @@ _STAND_INS = {
 }
 # A string that is a dotted module path as a whole, as in `mock.patch('official.core.x.y')`.
 _MODULE_STRING = re.compile(r"""^([rR]?['"])official((?:\.\w+)+['"])$""")
+# A shape beside a list: shapes are tuples in Keras 3, and no tuple equals a list.
+_LIST_EQUALITY = re.compile(r"""assertEqual\((?=\s*[\w\[\]'".:]+,\s*\[)""")
 
 
 def _renamed_name(token: tokenize.TokenInfo, previous: tokenize.TokenInfo | None) -> str:
@@ -34,6 +36,7 @@ def rename_source(text: str) -> str:
     """
     for missing, stand_in in _STAND_INS.items():
         text = text.replace(missing, stand_in)
+    text = _LIST_EQUALITY.sub('assertSequenceEqual(', text)
     lines = text.splitlines(keepends=True)
     edits: list[tuple[int, int, int, str]] = []
     previous: tokenize.TokenInfo | None = None

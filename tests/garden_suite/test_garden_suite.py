@@ -36,6 +36,8 @@ def test_group_fails_exactly_where_the_list_says(
         ("x.official = 'official'  # official\n", "x.official = 'official'  # official\n"),
         ("p = 'official/vision/a.txt'\n", "p = 'official/vision/a.txt'\n"),
         ('tf_keras(official, tf_keras)\n', 'keras(official_lite, keras)\n'),
+        ("assertEqual(x['a'].shape, [1, 2])\n", "assertSequenceEqual(x['a'].shape, [1, 2])\n"),
+        ('assertEqual(f(x), [1, 2])\n', 'assertEqual(f(x), [1, 2])\n'),
     ],
 )
 def test_rename_touches_packages_only(text: str, renamed: str) -> None:
