@@ -7,20 +7,45 @@ themselves (`--import`, entry points of the group `official_lite.plugins`, or a 
 from __future__ import annotations
 
 _VISION = 'official_lite.vision'
+_CLASSIFICATION_CONFIGS = f'{_VISION}.configs.image_classification'
 _RETINANET_CONFIGS = f'{_VISION}.configs.retinanet'
+_SEGMENTATION_CONFIGS = f'{_VISION}.configs.semantic_segmentation'
 
 # Name of an experiment -> module whose import registers its factory.
 EXPERIMENTS: dict[str, str] = {
+    'classification_custom': _CLASSIFICATION_CONFIGS,
+    'deit_imagenet_pretrain': _CLASSIFICATION_CONFIGS,
+    'image_classification': _CLASSIFICATION_CONFIGS,
+    'mnv2_deeplabv3_cityscapes': _SEGMENTATION_CONFIGS,
+    'mnv2_deeplabv3_pascal': _SEGMENTATION_CONFIGS,
+    'mnv2_deeplabv3plus_cityscapes': _SEGMENTATION_CONFIGS,
+    'mobilenet_imagenet': _CLASSIFICATION_CONFIGS,
+    'resnet_imagenet': _CLASSIFICATION_CONFIGS,
+    'resnet_rs_imagenet': _CLASSIFICATION_CONFIGS,
     'retinanet': _RETINANET_CONFIGS,
     'retinanet_custom': _RETINANET_CONFIGS,
     'retinanet_mobile_coco': _RETINANET_CONFIGS,
     'retinanet_resnetfpn_coco': _RETINANET_CONFIGS,
     'retinanet_spinenet_coco': _RETINANET_CONFIGS,
+    'seg_deeplabv3_pascal': _SEGMENTATION_CONFIGS,
+    'seg_deeplabv3plus_cityscapes': _SEGMENTATION_CONFIGS,
+    'seg_deeplabv3plus_pascal': _SEGMENTATION_CONFIGS,
+    'seg_resnetfpn_pascal': _SEGMENTATION_CONFIGS,
+    'segmentation_custom': _SEGMENTATION_CONFIGS,
+    'semantic_segmentation': _SEGMENTATION_CONFIGS,
+    'vit_imagenet_finetune': _CLASSIFICATION_CONFIGS,
+    'vit_imagenet_pretrain': _CLASSIFICATION_CONFIGS,
 }
 
 # Task config class, as 'module.Class' -> module whose import registers its task.
 TASKS: dict[str, str] = {
+    f'{_VISION}.configs.image_classification_task.ImageClassificationTask': (
+        f'{_VISION}.tasks.image_classification'
+    ),
     f'{_VISION}.configs.retinanet_task.RetinaNetTask': f'{_VISION}.tasks.retinanet',
+    f'{_VISION}.configs.semantic_segmentation_task.SemanticSegmentationTask': (
+        f'{_VISION}.tasks.semantic_segmentation'
+    ),
 }
 
 # Name of a component, the `type` of its OneOf config -> module whose import registers its builder.
@@ -57,5 +82,13 @@ DATA_SOURCES: dict[str, str] = {
 }
 # The same for image classification.
 CLASSIFICATION_SOURCES: dict[str, str] = {
+    'csv': f'{_VISION}.dataloaders.classification_sources',
     'folder': f'{_VISION}.dataloaders.classification_sources',
+    'tfrecord': f'{_VISION}.dataloaders.classification_sources',
+}
+# The same for semantic segmentation.
+SEGMENTATION_SOURCES: dict[str, str] = {
+    'embedded': f'{_VISION}.dataloaders.segmentation_sources',
+    'png_pairs': f'{_VISION}.dataloaders.segmentation_sources',
+    'tfrecord': f'{_VISION}.dataloaders.segmentation_sources',
 }

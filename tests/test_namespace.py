@@ -59,6 +59,7 @@ def test_the_manifest_is_true() -> None:
         (registries.HEADS, manifest.HEADS),
         (registries.DATA_SOURCES, manifest.DATA_SOURCES),
         (registries.CLASSIFICATION_SOURCES, manifest.CLASSIFICATION_SOURCES),
+        (registries.SEGMENTATION_SOURCES, manifest.SEGMENTATION_SOURCES),
     )
     for registry, names in components:
         for name in names:

@@ -26,6 +26,9 @@ __getattr__, __dir__ = _lazy.attach(
             'official_lite.vision.tasks.image_classification:ImageClassificationTask'
         ),
         'RetinaNetTask': 'official_lite.vision.tasks.retinanet:RetinaNetTask',
+        'SemanticSegmentationTask': (
+            'official_lite.vision.tasks.semantic_segmentation:SemanticSegmentationTask'
+        ),
         'anchor': 'official_lite.vision.ops.anchor',
         'backbones': 'official_lite.vision.modeling.backbones',
         'box_ops': 'official_lite.vision.ops.box_ops',

@@ -27,6 +27,7 @@ from official_lite.vision.configs import (
     data_sources,
     decoders,
     image_classification_data,
+    semantic_segmentation_data,
 )
 
 __all__ = [
@@ -35,12 +36,14 @@ __all__ = [
     'DATA_SOURCES',
     'DECODERS',
     'HEADS',
+    'SEGMENTATION_SOURCES',
     'ComponentRegistry',
     'register_backbone',
     'register_classification_source',
     'register_data_source',
     'register_decoder',
     'register_head',
+    'register_segmentation_source',
 ]
 
 Builder = Callable[..., Any]
@@ -160,9 +163,15 @@ CLASSIFICATION_SOURCES = ComponentRegistry(
     lambda: manifest.CLASSIFICATION_SOURCES,
     image_classification_data.ClassificationSource,
 )
+SEGMENTATION_SOURCES = ComponentRegistry(
+    'source of segmented images',
+    lambda: manifest.SEGMENTATION_SOURCES,
+    semantic_segmentation_data.SegmentationSource,
+)
 
 register_backbone = BACKBONES.register
 register_decoder = DECODERS.register
 register_head = HEADS.register
 register_data_source = DATA_SOURCES.register
 register_classification_source = CLASSIFICATION_SOURCES.register
+register_segmentation_source = SEGMENTATION_SOURCES.register

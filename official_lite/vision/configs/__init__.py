@@ -4,5 +4,12 @@ from official_lite import _lazy
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
-    submodules=('backbones', 'common', 'data_sources', 'decoders', 'retinanet'),
+    submodules=(
+        'backbones',
+        'common',
+        'data_sources',
+        'decoders',
+        'retinanet',
+        'semantic_segmentation',
+    ),
 )
