@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from official_lite import errors
@@ -11,6 +10,7 @@ from official_lite.core.data_info import DataInfo, check_not_empty
 from official_lite.vision import registries
 from official_lite.vision.dataloaders import mixture_source
 from official_lite.vision.dataloaders import source as source_lib
+from official_lite.vision.dataloaders.full_paths import full_paths
 
 __all__ = [
     'build_coco',
@@ -69,7 +69,7 @@ def _build_kind(source_config: Any, data_config: Any, where: str) -> source_lib.
     kind = source_config.type
     builder = registries.DATA_SOURCES.get_builder(kind)
     config = source_config.get()
-    with _full_paths(config, f'{where}.source.{kind}'):
+    with full_paths(config, f'{where}.source.{kind}'):
         return builder(config, data_config)
 
 
@@ -83,9 +83,9 @@ def _build_names(data_config: Any, field: str, where: str) -> source_lib.Source:
             raise errors.UsageError(
                 where=f'{where}.weights', expected=f'not set, because {field} is one data set'
             )
-        with _full_paths(data_config, where):
+        with full_paths(data_config, where):
             return build(data_config, value)
-    with _full_paths(data_config, where):
+    with full_paths(data_config, where):
         parts = {name: build(data_config, part) for name, part in value.as_dict().items()}
         weights = data_config.weights
         return mixture_source.build_mixture(parts, weights.as_dict() if weights else None)
@@ -123,17 +123,6 @@ def _build_named_tfds(data_config: Any, name: Any) -> source_lib.Source:
         )
     except errors.UsageError as error:
         error.where = renamed.get(error.where, error.where)
-        raise
-
-
-@contextlib.contextmanager
-def _full_paths(config: Any, where: str) -> Iterator[None]:
-    """Puts the config's path before the name of its field in a UsageError from inside."""
-    try:
-        yield
-    except errors.UsageError as error:
-        if error.where.isidentifier() and hasattr(config, error.where):
-            error.where = f'{where}.{error.where}'
         raise
 
 

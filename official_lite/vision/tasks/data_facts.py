@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from official_lite.core import data_info as data_infos
 from official_lite.modeling import hyperparams
+from official_lite.vision.tasks.chosen_fields import get_field, is_chosen, shorten
 
 _NUM_CLASSES = 'task.model.num_classes'
 _NAMES = 'task.class_names'
@@ -36,7 +36,7 @@ def resolve_classes(config: Any, info: data_infos.DataInfo) -> None:
     if problems:
         raise hyperparams.ConfigError(problems)
     for path, fact in facts.items():
-        if not _is_chosen(config, path) and _get(config, path) != fact:
+        if not is_chosen(config, path) and get_field(config, path) != fact:
             config.set_from(path, fact, source=f'data: {info.origin}')
 
 
@@ -67,8 +67,8 @@ def check_same_classes(task_config: Any, info: data_infos.DataInfo) -> None:
                 path='task.validation_data',
                 message=f'its classes are not those of task.{what}: they differ from label '
                 f'{first + 1} on',
-                expected=_excerpt(expected[first:]),
-                received=f'{_excerpt(received[first:])} in {info.origin}',
+                expected=shorten(expected[first:]),
+                received=f'{shorten(received[first:])} in {info.origin}',
                 hint='give training and validation data the same categories with the same ids',
             )
             raise hyperparams.ConfigError([problem])
@@ -84,52 +84,32 @@ def _listed_facts(info: data_infos.DataInfo) -> dict[str, Any]:
 
 def _occurring_facts(config: Any, info: data_infos.DataInfo) -> dict[str, Any]:
     """What the config becomes where data shows only labels: their largest is a lower bound."""
-    names = _get(config, _NAMES) if _is_chosen(config, _NAMES) else []
-    num_classes = max(info.num_classes, _get(config, _NUM_CLASSES))
-    if names and not _is_chosen(config, _NUM_CLASSES):
+    names = get_field(config, _NAMES) if is_chosen(config, _NAMES) else []
+    num_classes = max(info.num_classes, get_field(config, _NUM_CLASSES))
+    if names and not is_chosen(config, _NUM_CLASSES):
         num_classes = max(info.num_classes, len(names) + 1)
-    if _is_chosen(config, _NUM_CLASSES) and info.max_label < _get(config, _NUM_CLASSES):
-        num_classes = _get(config, _NUM_CLASSES)
+    if is_chosen(config, _NUM_CLASSES) and info.max_label < get_field(config, _NUM_CLASSES):
+        num_classes = get_field(config, _NUM_CLASSES)
     known = dict(enumerate(info.class_names, start=1))
     names = names or [known.get(k, f'class_{k}') for k in range(1, num_classes)]
-    ids = _get(config, _IDS) if _is_chosen(config, _IDS) else list(range(1, num_classes))
+    ids = get_field(config, _IDS) if is_chosen(config, _IDS) else list(range(1, num_classes))
     return {_NUM_CLASSES: num_classes, _NAMES: names, _IDS: ids}
 
 
 def _find_contradiction(
     config: Any, path: str, fact: Any, info: data_infos.DataInfo
 ) -> hyperparams.Problem | None:
-    value = _get(config, path)
-    if not _is_chosen(config, path) or value == fact:
+    value = get_field(config, path)
+    if not is_chosen(config, path) or value == fact:
         return None
-    expected = f'{_excerpt(fact)}, as in {info.origin}'
+    expected = f'{shorten(fact)}, as in {info.origin}'
     if path == _NUM_CLASSES:
         what = 'classes' if info.declares_classes else 'labels'
         expected = f'{fact}, because {info.origin} has {fact - 1} {what}, and background counts'
     return hyperparams.Problem(
         path=path,
         expected=expected,
-        received=_excerpt(value),
+        received=shorten(value),
         source=config.source_of(path),
         hint='leave it out to take it from the data',
     )
-
-
-def _is_chosen(config: Any, path: str) -> bool:
-    """Whether a person set the field to something, and not a default or the data of last time."""
-    source = config.source_of(path)
-    is_from_data = source is not None and source.kind == 'data'
-    return config.is_set(path) and not is_from_data and _get(config, path) not in (0, [], None)
-
-
-def _get(config: Any, path: str) -> Any:
-    for name in path.split('.'):
-        config = getattr(config, name)
-    return list(config) if isinstance(config, (list, tuple)) else config
-
-
-def _excerpt(value: Any) -> str:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return str(value)
-    shown = ', '.join(str(item) for item in value[:4]) or 'none'
-    return f'{shown}, ... ({len(value)} in all)' if len(value) > 4 else shown
