@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/modeling/backbones/mobilenet_test.py',
         'vision/modeling/backbones/mobiledet_test.py',
         'vision/modeling/backbones/efficientnet_test.py',
+        'vision/modeling/backbones/revnet_test.py',
         'vision/modeling/backbones/spinenet*_test.py',
         'vision/modeling/backbones/vit_test.py',
         'vision/modeling/backbones/factory_test.py',
@@ -49,9 +50,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/ops/box_*_test.py',
         'vision/ops/iou_similarity_test.py',
         'vision/ops/target_gather_test.py',
-        'vision/serving/detection_test.py',
-        'vision/serving/export_*_test.py',
     ),
+    'serving': ('vision/serving/detection_test.py', 'vision/serving/export_*_test.py'),
     'augmentation': ('vision/ops/augment_test.py', 'vision/ops/preprocess_ops_test.py'),
     'data': (
         'vision/dataloaders/tf_example*_test.py',

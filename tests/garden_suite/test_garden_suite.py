@@ -9,9 +9,18 @@ import pytest
 
 from tests.garden_suite import exceptions, rename, runner
 
+# Minutes: each of its tests exports a detector for 640 px.
+_SLOW = ('serving',)
+
 
 @pytest.mark.garden
-@pytest.mark.parametrize('group', sorted(runner.GROUPS))
+@pytest.mark.parametrize(
+    'group',
+    [
+        pytest.param(group, marks=[pytest.mark.slow] if group in _SLOW else [])
+        for group in sorted(runner.GROUPS)
+    ],
+)
 def test_group_fails_exactly_where_the_list_says(
     group: str, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -38,6 +47,12 @@ def test_group_fails_exactly_where_the_list_says(
         ('tf_keras(official, tf_keras)\n', 'keras(official_lite, keras)\n'),
         ("assertEqual(x['a'].shape, [1, 2])\n", "assertSequenceEqual(x['a'].shape, [1, 2])\n"),
         ('assertEqual(f(x), [1, 2])\n', 'assertEqual(f(x), [1, 2])\n'),
+        ('from official.vision.modeling import factory_3d\n', 'factory_3d = None\n'),
+        ('from official.vision.configs import maskrcnn as cfg\n', 'cfg = None\n'),
+        (
+            'from official.vision.configs import maskrcnn2\n',
+            'from official_lite.vision.configs import maskrcnn2\n',
+        ),
     ],
 )
 def test_rename_touches_packages_only(text: str, renamed: str) -> None:

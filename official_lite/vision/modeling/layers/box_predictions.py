@@ -62,15 +62,14 @@ def flatten_level(
     num_values, num_scores = raw_boxes[level].shape[-1], raw_scores[level].shape[-1]
     if num_values % 4:
         raise ValueError(
-            'A box prediction has 4 values. Expected a multiple of 4 in the last dimension of '
-            f'raw_boxes. Received: {num_values} at level {level}'
+            'The last dimension of predicted boxes should be divisible by 4. '
+            f'Received: {num_values} at level {level}'
         )
     num_anchors = num_values // 4
     if num_scores % num_anchors:
         raise ValueError(
-            'All anchors have the same classes. Expected a multiple of their number in the last '
-            f'dimension of raw_scores. Received: {num_scores} at level {level} for {num_anchors} '
-            'anchors per location'
+            'The last dimension of predicted scores should be divisible by the number of anchors. '
+            f'Received: {num_scores} at level {level} for {num_anchors} anchors per location'
         )
     return LevelPredictions(
         deltas=_flatten(raw_boxes[level], 4),
