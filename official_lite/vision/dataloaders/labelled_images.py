@@ -147,8 +147,9 @@ class LabelledImageSource(source_lib.IndexedSource):
         # Outside of any graph, so that the functions of the pipeline capture these, not copy them.
         with tf.init_scope():
             counts = [len(labels) for labels in self._images.labels]
+            images: list[Any] = self._contents or list(self._images.paths)
             self._tensors = {
-                'images': tf.constant(self._contents or list(self._images.paths), tf.string),
+                'images': tf.constant(images, tf.string),
                 'readings': tf.constant(self._readings, tf.int32),
                 'labels': tf.constant(np.concatenate(self._images.labels), tf.int64),
                 'splits': tf.constant(np.concatenate([[0], np.cumsum(counts)]), tf.int64),

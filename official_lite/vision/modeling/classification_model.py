@@ -121,7 +121,7 @@ class ClassificationModel(keras.Model):
         if self.head_norm is not None:
             x = self.head_norm(x, training=training)
         x = tf.reduce_mean(x, axis=list(range(1, len(x.shape) - 1)))
-        if self.dense is None:
+        if self.dense is None or self.dropout is None:
             return x
         return self.dense(self.dropout(x, training=training))
 

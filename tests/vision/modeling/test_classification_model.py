@@ -35,6 +35,7 @@ def build(
     return factory.build_classification_model(spec, config, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('backbone', 'count'), [('resnet', 25_612_201), ('mobilenet', 3_540_265)])
 def test_parameters_as_in_model_garden(backbone: str, count: int):
     config = exp_cfg.ImageClassificationModel(

@@ -364,8 +364,13 @@ def test_a_frozen_backbone_keeps_its_weights(root: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_colours_are_learned(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    lines = run(tmp_path / 'run', root, 'trainer.train_steps=60,trainer.validation_interval=60')
-    found = [v for line in lines for name, v in line.items() if name == 'accuracy']
+    lines = run(
+        tmp_path / 'run',
+        root,
+        'trainer.train_steps=200,trainer.steps_per_loop=50,trainer.validation_interval=200,'
+        'trainer.checkpoint_interval=200,trainer.summary_interval=50',
+    )
+    found = [v for line in lines for name, v in line.items() if name == 'eval/accuracy']
     assert found[-1] == 1.0, lines
 
 
