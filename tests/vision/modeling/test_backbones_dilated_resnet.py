@@ -102,6 +102,7 @@ def test_stochastic_depth_grows_with_the_stage() -> None:
     np.testing.assert_allclose(rates, [0.2, 0.3, 0.4, 0.5, 0.6])
 
 
+@pytest.mark.slow
 def test_with_output_stride_32_it_is_a_resnet() -> None:
     keras.utils.set_random_seed(1)
     plain, dilated = resnet.ResNet(50, IMAGES), resnet_deeplab.DilatedResNet(50, 32, IMAGES)
@@ -233,6 +234,7 @@ GARDEN_NETWORKS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.garden
+@pytest.mark.slow
 @pytest.mark.parametrize('name', GARDEN_NETWORKS)
 def test_dilated_resnet_equals_model_garden(name: str) -> None:
     import tf_keras

@@ -334,7 +334,10 @@ PAIRS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.garden
-@pytest.mark.parametrize('name', PAIRS)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=[] if 'windows' in name else pytest.mark.slow) for name in PAIRS],
+)
 def test_outputs_gradients_and_statistics_equal_model_garden(name: str) -> None:
     from official.vision.modeling.decoders import aspp as garden_aspp
 

@@ -296,8 +296,14 @@ GARDEN_HEADS: dict[str, dict[str, Any]] = {
 }
 
 
+_FAST = ('deeplabv3plus', 'pyramid', 'depthwise, upsampled')
+
+
 @pytest.mark.garden
-@pytest.mark.parametrize('name', GARDEN_HEADS)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in GARDEN_HEADS],
+)
 def test_head_equals_model_garden(name: str) -> None:
     from official.vision.modeling.heads import segmentation_heads as garden_heads
 

@@ -294,6 +294,7 @@ def test_b15_panoptic_fusion_is_built_from_a_config() -> None:
 
 
 @pytest.mark.garden
+@pytest.mark.slow
 def test_b15_model_garden_cannot_build_panoptic_fusion_from_a_config() -> None:
     import tf_keras
     from official.vision.configs import semantic_segmentation as garden_cfg
@@ -348,7 +349,7 @@ GARDEN_MODELS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.garden
-@pytest.mark.parametrize('name', GARDEN_MODELS)
+@pytest.mark.parametrize('name', ['DeepLabV3+', pytest.param('FPN', marks=pytest.mark.slow)])
 def test_frozen_model_equals_model_garden(name: str) -> None:
     theirs, ours = _build_theirs(GARDEN_MODELS[name]), _build(**GARDEN_MODELS[name])
     garden_weights.randomize_weights(theirs)

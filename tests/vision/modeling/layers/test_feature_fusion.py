@@ -178,7 +178,7 @@ def test_refuses_what_does_not_fit(build: Any, match: str) -> None:
     'options',
     [
         {'min_level': 2, 'max_level': 5, 'target_level': 2, 'activation': 'swish'},
-        {'min_level': 3, 'max_level': 4, 'target_level': 2},
+        pytest.param({'min_level': 3, 'max_level': 4, 'target_level': 2}, marks=pytest.mark.slow),
     ],
     ids=['from the target on', 'coarser than the target'],
 )
