@@ -219,7 +219,8 @@ def scan_mask(file: str | bytes, *, has_colors: bool = False) -> ScannedMask | s
     except (ValueError, OSError) as error:
         return str(error)
     values, counts = np.unique(mask, return_counts=True)
-    return ScannedMask(*mask.shape, is_plain, values[:_MAX_VALUES], counts[:_MAX_VALUES])
+    height_px, width_px = mask.shape
+    return ScannedMask(height_px, width_px, is_plain, values[:_MAX_VALUES], counts[:_MAX_VALUES])
 
 
 def _is_plain(file: str | bytes) -> bool:

@@ -87,12 +87,12 @@ class PairSource(source_lib.IndexedSource):
     def make_examples(self, order: source_lib.Order) -> tf.data.Dataset:
         if self._is_in_memory and self._contents is None:
             self._contents = (_read_all(self._pairs.images), _read_all(self._pairs.masks))
-        images, masks = self._contents or (list(self._pairs.images), list(self._pairs.masks))
+        images, masks = self._contents or (self._pairs.images, self._pairs.masks)
         # Outside of any graph, so that the functions of the pipeline capture these, not copy them.
         with tf.init_scope():
             self._tensors = {
-                'images': tf.constant(images, tf.string),
-                'masks': tf.constant(masks, tf.string),
+                'images': tf.constant(list(images), tf.string),
+                'masks': tf.constant(list(masks), tf.string),
                 'readings': tf.constant(self._readings, tf.int32),
             }
         return super().make_examples(order)

@@ -189,6 +189,7 @@ def _describe(config: exp_cfg.SemanticSegmentationModel) -> str:
     return json.dumps([shapes, settings, sizes, head], default=str, sort_keys=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', list(_leaves(_make_model_config())))
 def test_a_field_of_the_model_counts(path: str) -> None:
     context = _CONTEXT.get(path, {})
