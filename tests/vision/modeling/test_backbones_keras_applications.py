@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import typing
-from typing import Any
+from typing import Any, Optional
 
 import keras
 import numpy as np
@@ -123,14 +123,15 @@ def test_where_branches_skip_each_other_the_last_join_counts() -> None:
     assert names == {'1': 'third', '2': 'last'}
 
 
-def test_gates_do_not_count_as_maps() -> None:
+@pytest.mark.parametrize('shape', [(32, 64, 3), (None, None, 3)])
+def test_gates_do_not_count_as_maps(shape: tuple[Optional[int], ...]) -> None:
     """Squeeze-and-excitation beside the map, a nested model, a layer that is strided inside."""
 
     class Halve(keras.layers.Layer):
         def call(self, inputs: tf.Tensor) -> tf.Tensor:
             return inputs[:, ::2, ::2]
 
-    inputs = keras.Input([32, 64, 3])
+    inputs = keras.Input(shape)
     stem = keras.Sequential([keras.layers.Conv2D(4, 4, 4), keras.layers.LayerNormalization()])
     x = stem(inputs)
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -138,10 +139,10 @@ def test_gates_do_not_count_as_maps() -> None:
     x = keras.layers.Multiply(name='gated')([x, gate])
     x = Halve(name='half')(x)
     levels = graph_levels.find_levels(x)
-    assert {level: tuple(t.shape) for level, t in levels.items()} == {
-        '2': (None, 8, 16, 4),
-        '3': (None, 4, 8, 4),
-    }
+    assert list(levels) == ['2', '3']
+    if shape[0] is not None:
+        assert levels['2'].shape == (None, 8, 16, 4)
+        assert levels['3'].shape == (None, 4, 8, 4)
     assert levels['2']._keras_history.operation.name == 'gated'
     assert graph_levels.find_levels(keras.layers.GlobalAveragePooling2D()(x)) == {}
 

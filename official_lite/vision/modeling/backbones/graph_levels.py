@@ -23,6 +23,8 @@ _STEPS = frozenset(
 )
 # Where branches come together.
 _JOINS = frozenset({'Add', 'Concatenate'})
+# A side from which strides can be told, in spite of borders.
+_PROBE_PX = 256
 
 
 def find_levels(output: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
@@ -115,12 +117,17 @@ def _get_factor(operation: Any) -> Optional[float]:
 
 
 def _measure_factor(node: Any) -> Optional[float]:
-    """The same by the sizes; 1 where they are not known, None where a map becomes one value."""
+    """The same by the sizes, tried out where they vary; None where a map becomes one value."""
     if 'Global' in type(node.operation).__name__:
         return None
     before, after = (tensors[0].shape for tensors in (node.input_tensors, node.outputs))
-    if len(before) != 4 or len(after) != 4 or not before[1] or not after[1]:
+    if len(before) != 4 or len(after) != 4:
         return 1.0
+    if not before[1] or not after[1]:
+        if len(node.input_tensors) != 1:  # a join
+            return 1.0
+        before = (1, _PROBE_PX, _PROBE_PX, before[3])
+        after = node.operation.compute_output_spec(keras.KerasTensor(before)).shape
     if after[1] == 1 < before[1]:
         return None
     return float(max(1, round(before[1] / after[1])))
