@@ -58,6 +58,7 @@ BACKBONES: dict[str, str] = {
     'mobilenet': f'{_VISION}.modeling.backbones.mobilenet',
     'resnet': f'{_VISION}.modeling.backbones.resnet',
     'resnet_unet': f'{_VISION}.modeling.backbones.resnet_unet',
+    'revnet': f'{_VISION}.modeling.backbones.revnet',
     'spinenet': f'{_VISION}.modeling.backbones.spinenet',
     'spinenet_mobile': f'{_VISION}.modeling.backbones.spinenet_mobile',
     'vit': f'{_VISION}.modeling.backbones.vit',

@@ -25,6 +25,7 @@ __all__ = [
     'MobileDet',
     'MobileNet',
     'ResNet',
+    'RevNet',
     'SpineNet',
     'SpineNetMobile',
     'Transformer',
@@ -378,6 +379,22 @@ class MobileDet(hyperparams.Config):
             report('filter_size_scale', expected='more than 0')
 
 
+RevNetId = Literal[38, 56, 104]
+
+
+@dataclasses.dataclass
+class RevNet(hyperparams.Config):
+    """Reversible residual networks (arXiv:1707.04585): memory of training does not grow with depth.
+
+    Attributes:
+        model_id: Number of layers. 38 has the levels 2 to 4, the others 2 to 5.
+    """
+
+    model_id: RevNetId = 56
+
+    _weight_fields: ClassVar[tuple[str, ...]] = ('model_id',)
+
+
 @dataclasses.dataclass
 class Backbone(hyperparams.OneOfConfig):
     """Which backbone, and its settings.
@@ -388,6 +405,7 @@ class Backbone(hyperparams.OneOfConfig):
         dilated_resnet: Residual networks that keep their resolution at the end.
         resnet_unet: Residual networks refined from the top down. Ours: Model Garden has it in a
             project only.
+        revnet: Reversible residual networks.
         efficientnet: EfficientNets.
         spinenet: SpineNets.
         spinenet_mobile: SpineNets of inverted bottlenecks.
@@ -402,6 +420,7 @@ class Backbone(hyperparams.OneOfConfig):
     resnet: ResNet = dataclasses.field(default_factory=ResNet)
     dilated_resnet: DilatedResNet = dataclasses.field(default_factory=DilatedResNet)
     resnet_unet: ResNetUNet = dataclasses.field(default_factory=ResNetUNet)
+    revnet: RevNet = dataclasses.field(default_factory=RevNet)
     efficientnet: EfficientNet = dataclasses.field(default_factory=EfficientNet)
     spinenet: SpineNet = dataclasses.field(default_factory=SpineNet)
     spinenet_mobile: SpineNetMobile = dataclasses.field(default_factory=SpineNetMobile)

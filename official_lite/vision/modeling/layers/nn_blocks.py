@@ -16,6 +16,11 @@ from official_lite.vision.modeling.layers.multi_query_attention import (
     MultiQueryAttentionLayerV2,
 )
 from official_lite.vision.modeling.layers.residual import ResidualBlock
+from official_lite.vision.modeling.layers.residual_inner import (
+    BottleneckResidualInner,
+    ResidualInner,
+)
+from official_lite.vision.modeling.layers.reversible import ReversibleLayer
 from official_lite.vision.modeling.layers.self_attention import MultiHeadSelfAttentionBlock
 from official_lite.vision.modeling.layers.thinned_attention import (
     OptimizedMultiQueryAttentionLayerWithDownSampling,
@@ -30,6 +35,7 @@ from official_lite.vision.modeling.layers.universal_inverted_bottleneck import (
 
 __all__ = [
     'BottleneckBlock',
+    'BottleneckResidualInner',
     'Conv2DBNBlock',
     'ConvBlock',
     'DepthwiseSeparableConvBlock',
@@ -41,6 +47,8 @@ __all__ = [
     'MultiQueryAttentionLayerV2',
     'OptimizedMultiQueryAttentionLayerWithDownSampling',
     'ResidualBlock',
+    'ResidualInner',
+    'ReversibleLayer',
     'TransformerEncoderBlock',
     'TuckerConvBlock',
     'UniversalInvertedBottleneckBlock',
