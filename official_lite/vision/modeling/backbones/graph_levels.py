@@ -21,6 +21,11 @@ _STEPS = frozenset(
         'ZeroPadding2D',
     }
 )
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
 # Where branches come together.
 _JOINS = frozenset({'Add', 'Concatenate'})
 # A side from which strides can be told, in spite of borders.
@@ -145,6 +150,6 @@ def _is_step(operation: Any) -> bool:
     """Whether an operation's output is a step only: linear, or part of a larger unit."""
     if type(operation).__name__ in _STEPS:
         return True
-    if not hasattr(operation, 'kernel_size'):
+    if not isinstance(operation, _CONVOLUTIONS):
         return False
-    return getattr(operation, 'activation', None) in (None, keras.activations.linear)
+    return operation.activation in (None, keras.activations.linear)
