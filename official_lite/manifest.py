@@ -27,6 +27,7 @@ EXPERIMENTS: dict[str, str] = {
     'retinanet_mobile_coco': _RETINANET_CONFIGS,
     'retinanet_resnetfpn_coco': _RETINANET_CONFIGS,
     'retinanet_spinenet_coco': _RETINANET_CONFIGS,
+    'revnet_imagenet': _CLASSIFICATION_CONFIGS,
     'seg_deeplabv3_pascal': _SEGMENTATION_CONFIGS,
     'seg_deeplabv3plus_cityscapes': _SEGMENTATION_CONFIGS,
     'seg_deeplabv3plus_pascal': _SEGMENTATION_CONFIGS,

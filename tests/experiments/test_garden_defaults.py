@@ -46,6 +46,7 @@ EXPERIMENTS = [
     'seg_deeplabv3plus_pascal',
     'seg_resnetfpn_pascal',
     'semantic_segmentation',
+    'revnet_imagenet',
     'vit_imagenet_finetune',
     'vit_imagenet_pretrain',
 ]

@@ -26,6 +26,7 @@ from official_lite.vision.configs.image_classification_imagenet import (
     image_classification_imagenet_deit_pretrain,
     image_classification_imagenet_mobilenet,
     image_classification_imagenet_resnetrs,
+    image_classification_imagenet_revnet,
     image_classification_imagenet_vit_finetune,
     image_classification_imagenet_vit_pretrain,
 )
@@ -55,6 +56,7 @@ __all__ = [
     'image_classification_imagenet_deit_pretrain',
     'image_classification_imagenet_mobilenet',
     'image_classification_imagenet_resnetrs',
+    'image_classification_imagenet_revnet',
     'image_classification_imagenet_vit_finetune',
     'image_classification_imagenet_vit_pretrain',
 ]

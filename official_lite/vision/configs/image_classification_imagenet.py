@@ -24,6 +24,7 @@ __all__ = [
     'image_classification_imagenet_deit_pretrain',
     'image_classification_imagenet_mobilenet',
     'image_classification_imagenet_resnetrs',
+    'image_classification_imagenet_revnet',
     'image_classification_imagenet_vit_finetune',
     'image_classification_imagenet_vit_pretrain',
 ]
@@ -108,6 +109,33 @@ def image_classification_imagenet_resnetrs() -> cfg.ExperimentConfig:
             optimizer=_sgd(),
             ema={'average_decay': 0.9999, 'trainable_weights_only': False},
             learning_rate=_cosine(1.6, epochs=350),
+        ),
+        restrictions=_RESTRICTIONS,
+    )
+
+
+@exp_factory.register_config_factory('revnet_imagenet')
+def image_classification_imagenet_revnet() -> cfg.ExperimentConfig:
+    """RevNet-56 (arXiv:1707.04585) on ImageNet at 224 px for 90 epochs."""
+    return cfg.ExperimentConfig(
+        task=ImageClassificationTask(
+            model=ImageClassificationModel(
+                num_classes=_IMAGENET_CLASSES,
+                input_size=[224, 224, 3],
+                backbone=backbones.Backbone(type='revnet', revnet=backbones.RevNet(model_id=56)),
+                norm_activation=common.NormActivation(
+                    norm_momentum=0.9, norm_epsilon=1e-5, use_sync_bn=False
+                ),
+                add_head_batch_norm=True,
+            ),
+            losses=Losses(l2_weight_decay=1e-4),
+            train_data=_imagenet_data('train'),
+            validation_data=_imagenet_data('valid'),
+        ),
+        trainer=_imagenet_trainer(
+            epochs=90,
+            optimizer=_sgd(),
+            learning_rate=_stepwise([0.8, 0.08, 0.008, 0.0008]),
         ),
         restrictions=_RESTRICTIONS,
     )
