@@ -87,6 +87,7 @@ def test_other_features_and_several_labels(tmp_path: pathlib.Path):
         (class_makers.make_record(b'x', [-1]), r'record 1 .*label -1 is out of range'),
         (b'\x07nothing', r'record 1 .*the record is not a tf.train.Example'),
     ],
+    ids=['no image', 'label out of range', 'no example'],  # the same in every process
 )
 def test_bad_records_are_errors_or_left_out(tmp_path: pathlib.Path, record: bytes, message: str):
     records = make_records()
