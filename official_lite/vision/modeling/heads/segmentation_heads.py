@@ -249,7 +249,7 @@ class SegmentationHead(keras.layers.Layer):
         if fusion == 'pyramid_fusion':
             return (None, None, None, self._find_pyramid(decoder_shapes))
         channels = self._select(decoder_shapes, config['level'], source='decoder')[-1]
-        if self.dlv3p_conv is None:
+        if self.dlv3p_conv is None or self.dlv3p_norm is None:
             return (None, None, None, channels)
         low_channels = self._select(backbone_shapes, config['low_level'], source='backbone')[-1]
         width = config['low_level_num_filters']
@@ -302,7 +302,7 @@ class SegmentationHead(keras.layers.Layer):
         if self.panoptic_fpn_fusion is not None:
             return self.panoptic_fpn_fusion(decoder_features, training=training)
         x = self._select(decoder_features, config['level'], source='decoder')
-        if self.dlv3p_conv is None:
+        if self.dlv3p_conv is None or self.dlv3p_norm is None:
             return x
         low = self._select(backbone_features, config['low_level'], source='backbone')
         low = self._activation(self.dlv3p_norm(self.dlv3p_conv(low), training=training))
