@@ -52,6 +52,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/ops/target_gather_test.py',
     ),
     'serving': ('vision/serving/detection_test.py', 'vision/serving/export_*_test.py'),
+    'deeplab': (
+        'vision/modeling/backbones/resnet_deeplab_test.py',
+        'vision/modeling/backbones/resnet_unet_test.py',
+        'vision/modeling/decoders/aspp_test.py',
+        'vision/modeling/heads/segmentation_heads_test.py',
+        'vision/modeling/layers/deeplab_test.py',
+        'vision/modeling/segmentation_model_test.py',
+    ),
     'augmentation': ('vision/ops/augment_test.py', 'vision/ops/preprocess_ops_test.py'),
     'data': (
         'vision/dataloaders/tf_example*_test.py',

@@ -9,8 +9,8 @@ import pytest
 
 from tests.garden_suite import exceptions, rename, runner
 
-# Minutes: each of its tests exports a detector for 640 px.
-_SLOW = ('serving',)
+# Minutes: tests export detectors for 640 px, or build ResNet 50 again and again.
+_SLOW = ('deeplab', 'serving')
 
 
 @pytest.mark.garden
