@@ -19,12 +19,14 @@ from official_lite.vision.configs.zoos import KerasApplications, KerasHub
 
 __all__ = [
     'Backbone',
+    'DilatedResNet',
     'EfficientNet',
     'KerasApplications',
     'KerasHub',
     'MobileDet',
     'MobileNet',
     'ResNet',
+    'ResNetUNet',
     'RevNet',
     'SpineNet',
     'SpineNetMobile',
