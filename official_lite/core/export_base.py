@@ -61,7 +61,7 @@ class ExportModule(tf.Module, metaclass=abc.ABCMeta):
         """
 
 
-def _track_variables(module: ExportModule) -> None:
+def track_variables(module: ExportModule) -> None:
     """Makes the module own every variable of its model.
 
     TensorFlow does not see the layers that a Keras 3 model holds in a list or a dict, and refuses
@@ -123,7 +123,7 @@ def export(
     if checkpoint_path is not None:
         _restore(export_module, checkpoint, checkpoint_path)
     signatures = export_module.get_inference_signatures(function_keys)
-    _track_variables(export_module)
+    track_variables(export_module)
     export_dir = export_savedmodel_dir
     if timestamped:
         export_dir = get_timestamped_export_dir(export_savedmodel_dir)

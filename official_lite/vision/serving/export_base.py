@@ -106,10 +106,13 @@ class ExportModule(export_base.ExportModule):
         Args:
             function_keys: Signature name by input type.
         """
-        return {
+        signatures = {
             name: self._make_function(canonical_input_type(input_type))
             for input_type, name in function_keys.items()
         }
+        # So that `tf.saved_model.save` takes module and signatures as they are.
+        export_base.track_variables(self)
+        return signatures
 
     def _make_function(self, input_type: str) -> Any:
         functions: dict[str, tuple[Callable[..., Outputs], list[int | None], tf.DType]] = {
