@@ -156,10 +156,7 @@ def label_anchors_batch(
     classes = tf.pad(
         tf.cast(classes, tf.int32), [[0, 0], [0, num_missing]], constant_values=NO_CLASS
     )
-    padded = {
-        name: tf.pad(values, box_paddings)
-        for name, values in (attributes or {}).items()
-    }
+    padded = {name: tf.pad(values, box_paddings) for name, values in (attributes or {}).items()}
     labels, deltas, cls_weights, box_weights, targets = _label_flat(
         anchors_lib.flatten_anchors(anchor_boxes),
         boxes,

@@ -249,7 +249,9 @@ def test_levels_that_are_not_there_are_refused() -> None:
     with pytest.raises(errors.UsageError, match=r"no features of level 6.*decoder.type='fpn'"):
         _build(config)
     config = _make_config(decoder=DECODERS['identity'])
-    with pytest.raises(ValueError, match=r"such as 'fpn', or share_level_convs=False and no.*'4': 64"):
+    with pytest.raises(
+        ValueError, match=r"such as 'fpn', or share_level_convs=False and no.*'4': 64"
+    ):
         _build(config)
     config = _make_config(min_level=1)
     with pytest.raises(ValueError, match=r'starts at level 1, .*\[2, 3, 4, 5\]'):
