@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 MODEL_DIR ?= runs/digits
 # Processes of `make test`; each takes about 2 GB.
 TEST_WORKERS ?= 2
+TESTS ?= tests
 
 .PHONY: run test test-slow test-latest check format bench clean
 
@@ -16,7 +17,7 @@ run: $(VENV)/.installed-demo
 	$(BIN)/python train.py --experiment=retinanet_custom --mode=train_and_eval --model_dir=$(MODEL_DIR)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile tests
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile $(TESTS)
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow tests

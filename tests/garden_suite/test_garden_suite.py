@@ -10,7 +10,7 @@ import pytest
 from tests.garden_suite import exceptions, rename, runner
 
 # Minutes: tests export detectors for 640 px, or build ResNet 50 again and again.
-_SLOW = ('deeplab', 'serving')
+_SLOW = ('augmentation', 'backbones', 'data', 'decoders', 'deeplab', 'detection', 'serving')
 
 
 @pytest.mark.garden
