@@ -158,7 +158,8 @@ class ParamsDict:
         """Makes the object and everything in it immutable."""
         from official_lite.modeling.hyperparams import freezing
 
-        for key in list(self._keys()):
+        # A branch that was registered since is made, and locked, when it is asked for.
+        for key in [key for key in self._keys() if key in self.__dict__]:
             self.__dict__[key] = freezing.freeze(self.__dict__[key])
         self.__dict__['_locked'] = True
 

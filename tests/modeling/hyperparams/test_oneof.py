@@ -199,3 +199,15 @@ def test_restrictions_on_branches_that_are_not_chosen_do_not_apply() -> None:
         KeyError, match="names 'spinnet', which does not exist; did you mean 'spinenet'"
     ):
         Cfg(restrictions=['i == one.spinnet.min_level']).validate()
+
+
+def test_a_config_older_than_a_branch_can_be_locked() -> None:
+    config = Cfg()
+    assert 'my_net' not in vars(config.one)
+    Backbone.register_branch('my_net', MyNet)
+    try:
+        config.lock()
+        assert config.one.my_net.is_locked  # type: ignore[attr-defined]
+        assert config.one.my_net == MyNet()  # type: ignore[attr-defined]
+    finally:
+        Backbone._registered.clear()  # type: ignore[attr-defined]
