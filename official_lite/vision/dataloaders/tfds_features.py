@@ -141,7 +141,7 @@ def check_skipped(skipped_features: str, features: Any) -> None:
             raise errors.UsageError(
                 f'there is no feature {name!r}',
                 where='tfds_skip_decoding_feature',
-                expected=f'of: {", ".join(features)}',
+                expected=f'of: {", ".join(sorted(features))}',
             )
 
 
