@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from official_lite.modeling import hyperparams
 
-__all__ = ['check_range', 'check_share']
+__all__ = ['check_detector', 'check_least', 'check_range', 'check_share']
 
 
 def check_share(config: hyperparams.Config, report: hyperparams.Report, *names: str) -> None:
@@ -27,3 +29,50 @@ def check_range(
         low, high = getattr(config, name)
         if not 0 < low <= high or (largest is not None and high > largest):
             report(name, expected=f'the smallest and the largest, more than 0{limit}')
+
+
+def check_least(
+    config: hyperparams.Config, report: hyperparams.Report, least: float, *names: str
+) -> None:
+    """Reports fields that are below `least`."""
+    for name in names:
+        if getattr(config, name) < least:
+            report(name, expected=f'{least:g} or more')
+
+
+class _Detector(Protocol):
+    num_classes: int
+    input_size: list[int | None]
+    min_level: int
+    max_level: int
+
+
+def check_detector(config: _Detector, report: hyperparams.Report) -> None:
+    """Reports a detector's classes, levels and input size that fit nothing."""
+    if config.num_classes < 0 or config.num_classes == 1:
+        report(
+            'num_classes',
+            expected='2 or more, background included, or 0: from the data',
+        )
+    if not 1 <= config.min_level <= config.max_level:
+        report('min_level', expected=f'1 to max_level ({config.max_level})')
+    if config.input_size:
+        _check_input_size(config, report)
+
+
+def _check_input_size(config: _Detector, report: hyperparams.Report) -> None:
+    if len(config.input_size) != 3:
+        report('input_size', expected='[height, width, channels]')
+        return
+    if any(size is not None and size < 1 for size in config.input_size):
+        report('input_size', expected='numbers of 1 or more')
+        return
+    grain = 2 ** max(config.max_level, 0)
+    sides = [size for size in config.input_size[:2] if size is not None]
+    if any(side % grain for side in sides):
+        near = [max(grain, round(side / grain) * grain) for side in sides]
+        report(
+            'input_size',
+            expected=f'height and width that are multiples of {grain} (2 ** max_level)',
+            hint=f'the nearest are {near}',
+        )

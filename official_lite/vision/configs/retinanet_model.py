@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import backbones, common, decoders
+from official_lite.vision.configs import backbones, checks, common, decoders
 
 __all__ = ['Anchor', 'AttributeHead', 'DetectionGenerator', 'RetinaNet', 'RetinaNetHead']
 
@@ -267,36 +267,10 @@ class RetinaNet(hyperparams.Config):
     _weight_fields: ClassVar[tuple[str, ...]] = ('num_classes', 'min_level', 'max_level')
 
     def _check(self, report: hyperparams.Report) -> None:
-        if self.num_classes < 0 or self.num_classes == 1:
-            report(
-                'num_classes',
-                expected='2 or more, background included, or 0: from the data',
-            )
-        if not 1 <= self.min_level <= self.max_level:
-            report('min_level', expected=f'1 to max_level ({self.max_level})')
+        checks.check_detector(self, report)
         if self.head.attribute_heads and self.detection_generator.nms_version == 'tflite':
             report(
                 'detection_generator.nms_version',
                 expected="not 'tflite' with attribute heads: the operation has no place for them",
                 hint='detection_generator.apply_nms=false gives all boxes with their attributes',
-            )
-        self._check_input_size(report)
-
-    def _check_input_size(self, report: hyperparams.Report) -> None:
-        if not self.input_size:
-            return
-        if len(self.input_size) != 3:
-            report('input_size', expected='[height, width, channels]')
-            return
-        if any(size is not None and size < 1 for size in self.input_size):
-            report('input_size', expected='numbers of 1 or more')
-            return
-        grain = 2 ** max(self.max_level, 0)
-        sides = [size for size in self.input_size[:2] if size is not None]
-        if any(side % grain for side in sides):
-            near = [max(grain, round(side / grain) * grain) for side in sides]
-            report(
-                'input_size',
-                expected=f'height and width that are multiples of {grain} (2 ** max_level)',
-                hint=f'the nearest are {near}',
             )
