@@ -12,6 +12,7 @@ from official_lite.vision.configs.checks import check_range, check_share
 __all__ = [
     'Augmentation',
     'AutoAugment',
+    'CopyPaste',
     'MixupAndCutmix',
     'Mosaic',
     'RandAugment',
@@ -279,3 +280,25 @@ class Mosaic(hyperparams.Config):
     def _check(self, report: hyperparams.Report) -> None:
         check_share(self, report, 'prob', 'min_box_overlap')
         check_range(self, report, 'center_range', largest=1.0)
+
+
+@dataclasses.dataclass
+class CopyPaste(hyperparams.Config):
+    """Ours. Objects of another image of the batch pasted into an image (arXiv:2012.07177).
+
+    Attributes:
+        prob: Chance that an image gets objects.
+        object_prob: Chance that an object of the other image is taken.
+        min_visible: Objects of which a smaller share stays visible are dropped.
+        max_num_objects: Most objects that are pasted into an image.
+    """
+
+    prob: float = 0.5
+    object_prob: float = 0.5
+    min_visible: float = 0.1
+    max_num_objects: int = 10
+
+    def _check(self, report: hyperparams.Report) -> None:
+        check_share(self, report, 'prob', 'object_prob', 'min_visible')
+        if self.max_num_objects < 1:
+            report('max_num_objects', expected='1 or more')

@@ -10,6 +10,7 @@ from official_lite.modeling import hyperparams
 from official_lite.vision.configs.augmentation import (
     Augmentation,
     AutoAugment,
+    CopyPaste,
     MixupAndCutmix,
     Mosaic,
     RandAugment,
@@ -33,6 +34,7 @@ __all__ = [
     'Augmentation',
     'AutoAugment',
     'CocoSource',
+    'CopyPaste',
     'DataDecoder',
     'DataSource',
     'EmbeddedSource',
