@@ -102,6 +102,14 @@ def define_config_flags(flag_values: flags.FlagValues) -> None:
         **values,
     )
     flags.DEFINE_multi_string(
+        'hparams_overrides',
+        None,
+        'Values by short names: learning_rate=0.001,batch_size=32,nms_iou_threshold=0.6. A name is one '
+        "of the task's, a path or the unique ending of one. Comes after --config_file and before "
+        '--params_override. Repeat it for more; later ones win.',
+        **values,
+    )
+    flags.DEFINE_multi_string(
         'params_override',
         None,
         'Values that replace those of the experiment and of --config_file: a.b=1,c=[1,2], or YAML '

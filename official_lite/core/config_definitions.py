@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Optional, Union, get_args
+from typing import Any, ClassVar, Literal, Optional, Union, get_args
 
 from official_lite.modeling import hyperparams
-from official_lite.modeling.optimization.configs import epoch_fields, optimization_config
+from official_lite.modeling.optimization.configs import (
+    epoch_fields,
+    optimization_config,
+    peak_learning_rate,
+)
 from official_lite.modeling.privacy import configs as dp_configs
 
 __all__ = [
@@ -363,6 +367,17 @@ class TrainerConfig(hyperparams.Config):
             )
 
 
+def _expand_learning_rate(config: Any, peak: float) -> dict[str, Any]:
+    where = 'trainer.optimizer_config'
+    changes = peak_learning_rate.scale_to_peak(config.trainer.optimizer_config, peak)
+    return {f'{where}.{path}': value for path, value in changes.items()}
+
+
+_BATCH_SIZE = hyperparams.short_names.alias(
+    'task.train_data.global_batch_size', int, 'examples of one training step, over all replicas'
+)
+
+
 @dataclasses.dataclass
 class TaskConfig(hyperparams.Config):
     """What is learned: model, data, and where its weights start.
@@ -389,6 +404,15 @@ class TaskConfig(hyperparams.Config):
     allow_image_summary: bool = False
     # Ours.
     freeze: list[str] = dataclasses.field(default_factory=list)
+
+    # Names in `--hparams_overrides`; a subclass adds its own.
+    _short_names: ClassVar[dict[str, hyperparams.ShortName]] = {
+        'learning_rate': hyperparams.ShortName(
+            float, _expand_learning_rate, 'peak of the schedule, with which all of its values scale'
+        ),
+        'batch_size': _BATCH_SIZE,
+        'global_batch_size': _BATCH_SIZE,
+    }
 
 
 @dataclasses.dataclass

@@ -1,7 +1,8 @@
 """From flags to the config of a run.
 
-Later layers win: the experiment's factory, each --config_file in order, each --params_override in
-order, then flags of their own (--tpu, --tf_data_service), which count only if they are given.
+Later layers win: the experiment's factory, each --config_file in order, each --hparams_overrides in
+order, each --params_override in order, then flags of their own (--tpu, --tf_data_service), which count
+only if they are given.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     'parse_experiment',
 ]
 
+_BY_NAMES = '--hparams_overrides'
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # Where config files live that are found by name: in an installed package, and in a checkout.
 CONFIG_FOLDERS = (
@@ -46,6 +48,7 @@ class ParseConfigOptions:
         tf_data_service: Address of a tf.data service. '' means not given.
         params_override: Overrides: one text, or several in order.
         imports: Modules to import first.
+        hparams_overrides: Overrides by short names: one text, or several in order.
     """
 
     experiment: str
@@ -54,6 +57,7 @@ class ParseConfigOptions:
     tf_data_service: str = ''
     params_override: str | list[str] = ''
     imports: list[str] = dataclasses.field(default_factory=list)
+    hparams_overrides: str | list[str] = ''
 
     def __contains__(self, name: object) -> bool:
         return name in {field.name for field in dataclasses.fields(self)}
@@ -84,12 +88,15 @@ class ExperimentParser:
     def __init__(self, flags_obj: Any) -> None:
         self._flags_obj = flags_obj
         self._files: list[tuple[str, run_files.Params]] | None = None
+        self._named: list[str] = []
 
     def parse(self) -> cfg.ExperimentConfig:
         """Returns the config, neither checked as a whole nor locked."""
         params = self.base_experiment()
         params = self.parse_config_file(params)
+        params = self.parse_hparams_overrides(params)
         params = self.parse_params_override(params)
+        self._check_names_in_force(params)
         params = self.parse_runtime(params)
         return self.parse_data_service(params)
 
@@ -127,6 +134,28 @@ class ExperimentParser:
         for path, contents in self._read_files():
             params.override(contents.overrides, is_strict=True, source=path)
         return params
+
+    def parse_hparams_overrides(self, params: cfg.ExperimentConfig) -> cfg.ExperimentConfig:
+        """Overrides with each --hparams_overrides, by short names."""
+        for text in _as_list(self._get('hparams_overrides')):
+            self._named += hyperparams.override_by_names(params, text, source=_BY_NAMES)
+        return params
+
+    def _check_names_in_force(self, params: cfg.ExperimentConfig) -> None:
+        """Refuses names whose branch a later flag has left: they would have no effect."""
+        leaves = [path for path, _, _ in params.leaves()]
+        hint = 'give it in --params_override, after the branch'
+        lost = [path for path in self._named if not any(_is_at(path, leaf) for leaf in leaves)]
+        problems = [
+            hyperparams.Problem(
+                path=path,
+                message=f'{_BY_NAMES} sets it, but --params_override chooses another branch',
+                hint=hint,
+            )
+            for path in lost
+        ]
+        if problems:
+            raise hyperparams.ConfigError(problems)
 
     def parse_params_override(self, params: cfg.ExperimentConfig) -> cfg.ExperimentConfig:
         """Overrides with each --params_override."""
@@ -215,6 +244,12 @@ def list_config_files() -> list[str]:
         for path in folder.rglob('*.yaml')
     }
     return sorted(names)
+
+
+def _is_at(path: str, leaf: str) -> bool:
+    """Whether a path is a leaf, is inside of its value, or has it inside."""
+    shorter, longer = sorted((path, leaf), key=len)
+    return longer.startswith(shorter) and longer[len(shorter) : len(shorter) + 1] in ('', '.', '[')
 
 
 def _as_list(value: str | Iterable[str] | None) -> list[str]:

@@ -4,6 +4,7 @@ from official_lite.modeling.hyperparams import base_config, oneof, params_dict
 from official_lite.modeling.hyperparams.base_config import Config, Report
 from official_lite.modeling.hyperparams.binding import bind
 from official_lite.modeling.hyperparams.errors import ConfigError, Problem
+from official_lite.modeling.hyperparams.hparams import HParams
 from official_lite.modeling.hyperparams.oneof import OneOfConfig
 from official_lite.modeling.hyperparams.overrides import nested_csv_str_to_json_str, parse_override
 from official_lite.modeling.hyperparams.params_dict import (
@@ -12,6 +13,7 @@ from official_lite.modeling.hyperparams.params_dict import (
     read_yaml_to_params_dict,
     save_params_dict_to_yaml,
 )
+from official_lite.modeling.hyperparams.short_names import ShortName, override_by_names
 from official_lite.modeling.hyperparams.sources import Source
 from official_lite.modeling.hyperparams.tree import diff
 from official_lite.modeling.hyperparams.yaml_files import dump_yaml, load_yaml, parse_yaml
@@ -19,10 +21,12 @@ from official_lite.modeling.hyperparams.yaml_files import dump_yaml, load_yaml, 
 __all__ = [
     'Config',
     'ConfigError',
+    'HParams',
     'OneOfConfig',
     'ParamsDict',
     'Problem',
     'Report',
+    'ShortName',
     'Source',
     'base_config',
     'bind',
@@ -32,6 +36,7 @@ __all__ = [
     'load_yaml',
     'nested_csv_str_to_json_str',
     'oneof',
+    'override_by_names',
     'override_params_dict',
     'params_dict',
     'parse_override',

@@ -6,15 +6,19 @@ import inspect
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dataclasses_json import DataClassJsonMixin
 
-from official_lite.modeling.hyperparams import config_checker
+from official_lite.modeling.hyperparams import config_checker, errors
 from official_lite.modeling.hyperparams.places import Pass, Place
 from official_lite.modeling.hyperparams.plans import plan_of
 from official_lite.modeling.hyperparams.sources import Source, as_source, find_caller
 from official_lite.modeling.hyperparams.yaml_files import dump_yaml, load_yaml, write_text
+
+if TYPE_CHECKING:
+    from official_lite.modeling.hyperparams.hparams import HParams
+    from official_lite.modeling.hyperparams.hparams_view import ConfigHParams
 
 
 class Convertible(DataClassJsonMixin):
@@ -97,6 +101,34 @@ class Convertible(DataClassJsonMixin):
         """
         name = os.fspath(file_path)
         return cls.from_dict(load_yaml(name), source=Source('file', name))
+
+    def to_hparams(self) -> ConfigHParams:
+        """Returns an HParams view of a copy of this config: a hyperparameter for every leaf.
+
+        `view.to_config()` is the config again, with what was changed in the view.
+        """
+        from official_lite.modeling.hyperparams import hparams_view
+
+        return hparams_view.ConfigHParams(self)
+
+    @classmethod
+    def from_hparams(cls, hparams: HParams) -> Self:
+        """Returns the config of an HParams view, or one from HParams whose names are paths.
+
+        Raises:
+            ConfigError: With every problem found; a view of another class is a TypeError too.
+        """
+        from official_lite.modeling.hyperparams import hparams_view
+
+        if not isinstance(hparams, hparams_view.ConfigHParams):
+            return cls.from_dict(hparams.values(), source=find_caller())
+        config = hparams.to_config()
+        if not isinstance(config, cls):
+            problem = errors.Problem(
+                expected=cls.__name__, received=type(config).__name__, kinds=(TypeError,)
+            )
+            raise errors.make_error([problem])
+        return config
 
     @classmethod
     def from_args(cls, *args: Any, **kwargs: Any) -> Self:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from official_lite.modeling.hyperparams import errors, scalars
@@ -92,15 +92,30 @@ def _is_path(text: str) -> bool:
     return '/' in text and not re.search(r':(\s|$)', text) and '=' not in text
 
 
-def _parse_pairs(text: str, source: Source | None) -> SourcedDict:
-    tree = SourcedDict()
-    position = 0
+def iterate_pairs(text: str, source: Source | str | None = None) -> Iterator[tuple[str, Any]]:
+    """Yields the path, as it is written, and the parsed value of each `key=value` of a text.
+
+    Args:
+        text: `'a.b=1,c=[1,2]'`; white space alone has no pairs.
+        source: Where the text comes from, such as `'--hparams_overrides'`.
+
+    Raises:
+        ConfigError: The text is malformed (also a ValueError).
+    """
+    origin = as_source(source)
+    position = 0 if text.strip() else len(text)
     while position < len(text):
         key = _KEY.match(text, position)
         if key is None:
-            _fail(text, position, source)
-        value, position = _parse_value(text, key.end(), source)
-        _insert(tree, _parse_path(key.group(1)), value, source)
+            _fail(text, position, origin)
+        value, position = _parse_value(text, key.end(), origin)
+        yield key.group(1), value
+
+
+def _parse_pairs(text: str, source: Source | None) -> SourcedDict:
+    tree = SourcedDict()
+    for path, value in iterate_pairs(text, source):
+        _insert(tree, _parse_path(path), value, source)
     return tree
 
 

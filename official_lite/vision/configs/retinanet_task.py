@@ -7,6 +7,7 @@ from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
+from official_lite.vision.configs import detection_names
 from official_lite.vision.configs.retinanet_data import DataConfig
 from official_lite.vision.configs.retinanet_model import RetinaNet
 
@@ -106,6 +107,7 @@ class RetinaNetTask(cfg.TaskConfig):
 
     _from_data: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
+    _short_names: ClassVar[dict[str, hyperparams.ShortName]] = detection_names.DETECTION_NAMES
 
     def _check(self, report: hyperparams.Report) -> None:
         if self.use_wod_metrics:
