@@ -1,17 +1,14 @@
-"""Model Garden's experiments of segmentation train and evaluate in a tiny form, and so does its YAML."""
+"""Model Garden's experiments of segmentation train and evaluate in a tiny form."""
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 
 import pytest
 import tensorflow as tf
-import yaml
 
 from official_lite.cli import train
-from official_lite.core import parsing
 from tests.vision.dataloaders import mask_makers, test_segmentation_records
 
 RESNET = 'task.model.backbone.dilated_resnet.model_id=50'
@@ -28,7 +25,6 @@ EXPERIMENTS = {
     'mnv2_deeplabv3plus_cityscapes': f'{CROP},{POOL}',
 }
 ORDINARY = ('seg_resnetfpn_pascal',)
-YAML = 'semantic_segmentation/deeplabv3plus_resnet101_cityscapes_gpu.yaml'
 
 
 @pytest.fixture(autouse=True)
@@ -80,43 +76,3 @@ def test_experiments(records: str, tmp_path: pathlib.Path, name: str) -> None:
     )
     assert any(key.endswith('mean_iou') for key in found), found
     assert any(key.endswith('iou/20' if 'pascal' in name else 'iou/18') for key in found), found
-
-
-@pytest.fixture(scope='session')
-def garden_yaml() -> pathlib.Path:
-    """The folder of Model Garden's YAML files: OFFICIAL_LITE_GARDEN_YAML, or beside the data."""
-    data = os.environ.get('OFFICIAL_LITE_DATA', '')
-    default = pathlib.Path(data).parent / 'garden_yaml' if data else ''
-    folder = pathlib.Path(os.environ.get('OFFICIAL_LITE_GARDEN_YAML') or default or '-')
-    if not (folder / 'EXPERIMENTS.tsv').is_file():
-        pytest.skip('OFFICIAL_LITE_GARDEN_YAML does not name a folder with EXPERIMENTS.tsv')
-    return folder
-
-
-def test_model_gardens_yaml_loads(garden_yaml: pathlib.Path) -> None:
-    options = parsing.ParseConfigOptions(
-        experiment='seg_deeplabv3plus_cityscapes', config_file=[str(garden_yaml / YAML)]
-    )
-    config = parsing.ExperimentParser(options).parse()
-    config.validate()
-    wanted = yaml.safe_load((garden_yaml / YAML).read_text())['task']
-    found = config.task.as_dict()
-    assert found['model']['backbone']['dilated_resnet'].items() >= (
-        wanted['model']['backbone']['dilated_resnet'].items()
-    )
-    assert found['train_data'].items() >= wanted['train_data'].items()
-    assert found['init_checkpoint'] is None
-
-
-@pytest.mark.slow
-def test_model_gardens_yaml_trains(
-    garden_yaml: pathlib.Path, records: str, tmp_path: pathlib.Path
-) -> None:
-    found = _run(
-        records,
-        tmp_path / 'run',
-        '--experiment=seg_deeplabv3plus_cityscapes',
-        f'--config_file={garden_yaml / YAML}',
-        f'--params_override={CROP},{POOL}',
-    )
-    assert any(key.endswith('mean_iou') for key in found), found

@@ -9,6 +9,8 @@ from official_lite import errors
 
 Patterns = Union[str, Sequence[str], None]
 
+_STATISTIC = '/moving_variance'
+
 
 class PatternError(errors.UsageError, ValueError):
     """A name pattern that is no regular expression, or that matches no variable."""
@@ -17,8 +19,10 @@ class PatternError(errors.UsageError, ValueError):
 class NamePatterns:
     """A list of regular expressions, searched for anywhere in a variable key.
 
-    Patterns written for TensorFlow's names work too: each is also tried on the key with `:0` at its
-    end, so `.*(kernel|weight):0$` matches `head/dense/kernel`.
+    Patterns written for TensorFlow's names work too. Each is also tried on the key with `:0` at its
+    end, so `.*(kernel|weight):0$` matches `head/dense/kernel`; and, once `check_used` has seen the
+    model's keys, on those of batch normalisation under the name that Keras 2 gives such layers, so
+    `batch_normalization` matches `backbone/stem/norm/gamma`.
     """
 
     def __init__(self, field: str, patterns: Patterns) -> None:
@@ -35,25 +39,38 @@ class NamePatterns:
         self.field = field
         self.patterns = [patterns] if isinstance(patterns, str) else list(patterns or [])
         self._compiled = [_compile(field, pattern) for pattern in self.patterns]
+        self._batch_normalizations: set[str] = set()  # paths of layers
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
 
     def match(self, key: str) -> bool:
         """Whether any of the patterns occurs in `key`."""
-        return any(_is_found(pattern, key) for pattern in self._compiled)
+        return any(self._is_found(pattern, key) for pattern in self._compiled)
+
+    def _is_found(self, pattern: re.Pattern[str], key: str) -> bool:
+        names = [key, f'{key}:0']
+        layer, _, name = key.rpartition('/')
+        if layer in self._batch_normalizations:
+            names.append(f'{layer}/batch_normalization/{name}:0')
+        return any(pattern.search(name) for name in names)
 
     def check_used(self, keys: Iterable[str]) -> None:
         """Looks for patterns that match none of `keys`.
 
         Warns of them if others in the list do match: recipes list what any of their models may
-        have.
+        have. Notes which layers are batch normalisation: those with moving statistics.
 
         Raises:
             PatternError: there are patterns, and none of them matches any of `keys`.
         """
         keys = list(keys)
-        unused = [p.pattern for p in self._compiled if not any(_is_found(p, key) for key in keys)]
+        self._batch_normalizations.update(
+            key.removesuffix(_STATISTIC) for key in keys if key.endswith(_STATISTIC)
+        )
+        unused = [
+            p.pattern for p in self._compiled if not any(self._is_found(p, key) for key in keys)
+        ]
         if not unused:
             return
         if len(unused) == len(self.patterns):
@@ -123,10 +140,6 @@ class Exclusions:
     def get_config(self) -> dict[str, Optional[list[str]]]:
         """The patterns, as arguments of an optimizer."""
         return {p.field: p.patterns or None for p in (self._decay, self._adaptation)}
-
-
-def _is_found(pattern: re.Pattern[str], key: str) -> bool:
-    return bool(pattern.search(key) or pattern.search(f'{key}:0'))
 
 
 def _compile(field: str, pattern: str) -> re.Pattern[str]:

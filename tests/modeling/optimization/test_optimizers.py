@@ -188,6 +188,18 @@ def test_b4_patterns_may_end_in_colon_0_and_may_be_one_string():
     assert decayed(r'kernel$', None) == ['head/kernel']
 
 
+@pytest.mark.parametrize(
+    'pattern', ['batch_normalization', r'.*batch_normalization/(gamma|beta):0$']
+)
+def test_the_name_of_keras_2_stands_for_batch_normalization(pattern):
+    """As in Model Garden's recipes of MobileNetV4; layer normalisation is not meant."""
+    normal = ['stem/norm/gamma', 'stem/norm/beta', 'stem/norm/moving_variance']
+    others = ['stem/kernel', 'block/scale/gamma', 'attention/layer_normalization/beta']
+    found = decayed(None, [pattern], (*normal, *others))
+    assert set(found) - {normal[-1]} == set(others)
+    assert set(decayed([pattern], None, (*normal, *others))) >= set(normal[:2])
+
+
 def test_pattern_errors():
     with pytest.raises(
         name_patterns.PatternError,
