@@ -1,0 +1,92 @@
+"""From small masks within boxes to masks of whole images, in NumPy.
+
+The arithmetic is that of Detectron and Model Garden: a border of zeros around the mask, the box
+enlarged with it and cut to whole pixels, bilinear resizing, a threshold of 0.5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from official_lite.vision.ops import run_lengths
+
+__all__ = ['encode_pasted_masks', 'paste_instance_masks']
+
+_THRESHOLD = 0.5
+
+
+def paste_instance_masks(
+    masks: np.ndarray, detected_boxes: np.ndarray, image_height: int, image_width: int
+) -> np.ndarray:
+    """Masks of whole images, one after the other; `encode_pasted_masks` needs far less memory.
+
+    Args:
+        masks: float [n, mask_height, mask_width], 0 to 1, each within its box.
+        detected_boxes: float [n, 4], [x, y, width, height] in pixels of the image.
+        image_height, image_width: Of the image, pixels.
+
+    Returns:
+        uint8 [n, image_height, image_width], 0 and 1.
+    """
+    pasted = np.zeros([len(masks), image_height, image_width], np.uint8)
+    corners = _enlarge(np.asarray(detected_boxes, np.float64), masks.shape[1:])
+    for number, mask in enumerate(masks):
+        window, top, left = _make_window(mask, corners[number], image_height, image_width)
+        rows, columns = window.shape
+        pasted[number, top : top + rows, left : left + columns] = window
+    return pasted
+
+
+def encode_pasted_masks(
+    masks: np.ndarray, boxes_xywh_px: np.ndarray, height: int, width: int
+) -> list[bytes]:
+    """`paste_instance_masks`, each mask as its run lengths (see `run_lengths`).
+
+    Memory and time go with the boxes, not with the image.
+    """
+    corners = _enlarge(np.asarray(boxes_xywh_px, np.float64), masks.shape[1:])
+    encoded = []
+    for number, mask in enumerate(masks):
+        window, top, left = _make_window(mask, corners[number], height, width)
+        encoded.append(run_lengths.encode_window(window, top, left, height, width))
+    return encoded
+
+
+def _enlarge(boxes_xywh: np.ndarray, mask_shape: tuple[int, ...]) -> np.ndarray:
+    """int32 [n, 4], xmin, ymin, xmax, ymax of boxes with a border of one pixel of the mask."""
+    scale = max((length + 2.0) / length for length in mask_shape)
+    half = boxes_xywh[:, 2:] * 0.5
+    center = boxes_xywh[:, :2] + half
+    half = half * scale
+    return np.concatenate([center - half, center + half], axis=1).astype(np.int32)
+
+
+def _make_window(
+    mask: np.ndarray, corners: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, int, int]:
+    """bool [rows, columns], the part of a pasted mask that is inside, and its top left corner."""
+    x0, y0, x1, y1 = (int(side) for side in corners)
+    rows = _clip(y0, max(y1, y0) + 1, height)
+    columns = _clip(x0, max(x1, x0) + 1, width)
+    padded = np.pad(np.asarray(mask, np.float32), 1)
+    down = _make_weights(padded.shape[0], max(y1 - y0 + 1, 1))[rows.start - y0 : rows.stop - y0]
+    across = _make_weights(padded.shape[1], max(x1 - x0 + 1, 1))
+    across = across[columns.start - x0 : columns.stop - x0]
+    return (down @ padded @ across.T) > _THRESHOLD, rows.start, columns.start
+
+
+def _clip(start: int, stop: int, limit: int) -> slice:
+    return slice(min(max(start, 0), limit), min(max(stop, 0), limit))
+
+
+def _make_weights(length: int, new_length: int) -> np.ndarray:
+    """float32 [new_length, length], of bilinear resizing with half-pixel centres."""
+    places = (np.arange(new_length) + 0.5) * (length / new_length) - 0.5
+    places = np.clip(places, 0, length - 1)
+    low = np.minimum(np.floor(places).astype(np.int64), max(length - 2, 0))
+    share = (places - low).astype(np.float32)
+    weights = np.zeros([new_length, length], np.float32)
+    row = np.arange(new_length)
+    weights[row, low] = 1 - share
+    weights[row, np.minimum(low + 1, length - 1)] += share
+    return weights
