@@ -7,7 +7,7 @@ from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import checks
+from official_lite.vision.configs import checks, detection_names
 from official_lite.vision.configs.maskrcnn_data import DataConfig
 from official_lite.vision.configs.maskrcnn_model import MaskRCNN
 
@@ -110,6 +110,7 @@ class MaskRCNNTask(cfg.TaskConfig):
 
     _from_data: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
+    _short_names: ClassVar[dict[str, hyperparams.ShortName]] = detection_names.DETECTION_NAMES
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('use_wod_metrics', 'use_approx_instance_metrics'):
