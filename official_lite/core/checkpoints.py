@@ -124,6 +124,7 @@ class CheckpointSource:
         path: Prefix of the files.
         shapes: Key to shape, of all variables in it.
         metadata: The JSON text stored with them, or ''.
+        is_ours: Whether this package wrote it.
     """
 
     def __init__(self, path_prefix: str) -> None:
@@ -131,19 +132,25 @@ class CheckpointSource:
         self.path = str(path_prefix)
         self._reader = self._guard(lambda: tf.train.load_checkpoint(self.path))
         self._file_keys = {
-            _unescape(name.removesuffix(_VALUE_SUFFIX)): name
+            unescape(name.removesuffix(_VALUE_SUFFIX)): name
             for name in self._reader.get_variable_to_shape_map()
             if name.endswith(_VALUE_SUFFIX)
         }
         shapes = self._reader.get_variable_to_shape_map()
         self.shapes = {key: tuple(shapes[name]) for key, name in self._file_keys.items()}
         state = METADATA_KEY + _STATE_SUFFIX
-        text = self._guard(lambda: self._reader.get_tensor(state)) if state in shapes else b''
-        self.metadata = text.decode('utf-8')
+        self.is_ours = state in shapes
+        self.metadata = (self.read_raw(state) or b'').decode('utf-8')
 
     def read(self, key: str) -> Any:
         """The value under `key`, a NumPy array."""
         return self._guard(lambda: self._reader.get_tensor(self._file_keys[key]))
+
+    def read_raw(self, name: str) -> bytes | None:
+        """The text under a name of the file that is not a variable's, or None."""
+        if not self._reader.has_tensor(name):
+            return None
+        return bytes(self._guard(lambda: self._reader.get_tensor(name)))
 
     def _guard(self, action: Any) -> Any:
         try:
@@ -302,7 +309,11 @@ def latest_checkpoint(path: str) -> str | None:
 
 
 def find_checkpoint(path: str) -> str:
-    """The checkpoint that a user means by `path`: a prefix, its index file, or a folder (its newest).
+    """The checkpoint that a user means by `path`.
+
+    Args:
+        path: A prefix, its index file, or a folder: its newest checkpoint, the only one that is in it
+            without being listed, or the variables of the SavedModel that it is.
 
     Raises:
         CheckpointError: there is none.
@@ -310,14 +321,25 @@ def find_checkpoint(path: str) -> str:
     path = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path.rstrip('/'))
     if tf.io.gfile.exists(path + '.index'):
         return path
-    latest = latest_checkpoint(path) if tf.io.gfile.isdir(path) else None
-    if latest is None:
+    found = _find_in_folder(path) if tf.io.gfile.isdir(path) else None
+    if found is None:
         raise errors.CheckpointError(
             'there is no checkpoint',
             where=path,
             expected='a folder with checkpoints, or the prefix of one, e.g. my_run/ckpt-1000',
         )
-    return latest
+    return found
+
+
+def _find_in_folder(path: str) -> str | None:
+    saved_model = os.path.join(path, 'variables', 'variables')
+    if tf.io.gfile.exists(saved_model + '.index'):
+        return saved_model
+    latest = latest_checkpoint(path)
+    if latest is not None:
+        return latest
+    single = tf.io.gfile.glob(os.path.join(path, '*.index'))
+    return single[0].removesuffix('.index') if len(single) == 1 else None
 
 
 def write_state(directory: str, prefixes: Iterable[str]) -> None:
@@ -451,7 +473,7 @@ def shorten(names: Iterable[str], limit: int = _MAX_NAMES) -> str:
     return ', '.join(names[:limit]) + more
 
 
-def _unescape(name: str) -> str:
+def unescape(name: str) -> str:
     """Undoes TensorFlow's escapes in checkpoint keys: `..` is `.`, `.S` is `/`."""
     return re.sub(r'\.(.)', lambda match: '/' if match[1] == 'S' else match[1], name)
 

@@ -5,15 +5,33 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoints
+from official_lite.core import checkpoints, garden_checkpoints
 
 ALL = 'all'
+LEAVE_OUT = '-'
+_MAX_MISFITS = 8
+
+
+class Source(Protocol):
+    """Where weights come from.
+
+    Attributes:
+        path: Prefix of the files.
+        shapes: Shape of every variable, by the key of the model's variable that it is for.
+    """
+
+    path: str
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, key: str) -> Any:
+        """The value under `key`, a NumPy array."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Report:
         missing: Chosen in the model, but not in the checkpoint; they keep their initial values.
         left_over: Chosen in the checkpoint, but not in the model.
         not_chosen: In the model, but not among the chosen modules.
+        origin: Who wrote the checkpoint, '' for this package.
     """
 
     path: str
@@ -33,6 +52,7 @@ class Report:
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
     not_chosen: tuple[str, ...]
+    origin: str = ''
 
     @property
     def is_complete(self) -> bool:
@@ -41,7 +61,8 @@ class Report:
 
     def describe(self) -> str:
         """The report in a few lines."""
-        lines = [f'Initialized from {self.path}: {len(self.matched)} variables matched.']
+        origin = f' (of {self.origin})' if self.origin else ''
+        lines = [f'Initialized from {self.path}{origin}: {len(self.matched)} variables matched.']
         for what, keys in (
             ('missing in the checkpoint, initialized at random', self.missing),
             ('left over in the checkpoint', self.left_over),
@@ -52,14 +73,25 @@ class Report:
         return '\n'.join(lines)
 
 
-def load_pretrained(model: keras.Model, path: str, *, modules: str | Sequence[str] = ALL) -> Report:
-    """Sets variables of `model` from a checkpoint that this package wrote.
+def load_pretrained(
+    model: keras.Model,
+    path: str,
+    *,
+    modules: str | Sequence[str] = ALL,
+    use_averages: bool = False,
+) -> Report:
+    """Sets variables of `model` from a checkpoint of this package's or of Model Garden's.
 
     Args:
         model: The model, built.
-        path: Prefix of a checkpoint, or a folder (the newest in it).
+        path: Prefix of a checkpoint, or a folder: the newest checkpoint in it, or the variables of the
+            SavedModel that it is.
         modules: 'all', or what to load: prefixes of variable keys (`backbone`, `head/classifier`) or
             regular expressions that match whole keys (`head/.*kernel`); a list, or joined by commas.
+            One that begins with `-` is left out (`-head/classifier`): of those that are named, or of
+            all if none is.
+        use_averages: Whether moving averages are taken where the checkpoint has them beside the
+            weights.
 
     Returns:
         What matched, what was missing and what was left over.
@@ -68,16 +100,18 @@ def load_pretrained(model: keras.Model, path: str, *, modules: str | Sequence[st
         CheckpointError: there is no such checkpoint, a module matches nothing in the model or in the
             checkpoint, or a shape differs. The model is unchanged then.
     """
-    source = checkpoints.CheckpointSource(checkpoints.find_checkpoint(path))
+    source = open_source(model, path, use_averages=use_averages)
     targets = {k: v for k, v in checkpoints.model_variables(model).items() if not _is_seed(v)}
     offered = [k for k in source.shapes if not checkpoints.is_run_key(k)]
-    patterns = _split(modules)
-    wanted = _choose(targets, patterns)
-    chosen = _choose(offered, patterns)
+    patterns, excluded = _split(modules)
+    wanted = _choose(targets, patterns, excluded)
+    chosen = _choose(offered, patterns, excluded)
+    for pattern in excluded:
+        _check_known(pattern, targets, offered, source.path)
     for pattern in patterns or [ALL]:
         _check_found(pattern, targets, offered, source.path)
     matched = sorted(wanted & chosen)
-    _check_shapes(matched, targets, source)
+    _check_shapes(matched, wanted, targets, source)
     values = {key: source.read(key) for key in matched}
     for key, value in values.items():
         targets[key].assign(tf.cast(value, targets[key].dtype))
@@ -87,15 +121,40 @@ def load_pretrained(model: keras.Model, path: str, *, modules: str | Sequence[st
         missing=tuple(sorted(wanted - chosen)),
         left_over=tuple(sorted(chosen - wanted)),
         not_chosen=tuple(sorted(set(targets) - wanted)),
+        origin=getattr(source, 'origin', ''),
     )
 
 
-def _split(modules: str | Sequence[str]) -> list[str]:
-    """Patterns of `modules`; an empty list means all."""
+def open_source(model: keras.Model, path: str, *, use_averages: bool = False) -> Source:
+    """Opens a checkpoint, of whichever kind it is, as weights of `model`."""
+    source = checkpoints.CheckpointSource(checkpoints.find_checkpoint(path))
+    graph = garden_checkpoints.read_object_graph(source)
+    if graph is not None:
+        return garden_checkpoints.GardenSource(source, graph, model, use_averages=use_averages)
+    return _AveragedSource(source) if use_averages else source
+
+
+class _AveragedSource:
+    """A checkpoint of a run of this package, with moving averages for weights where it has them."""
+
+    def __init__(self, source: checkpoints.CheckpointSource) -> None:
+        self.path = source.path
+        self.shapes = source.shapes
+        self._source = source
+
+    def read(self, key: str) -> Any:
+        average = f'optimizer/default/{key}/average'
+        return self._source.read(average if average in self.shapes else key)
+
+
+def _split(modules: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Patterns of `modules`, of which an empty list means all, and those of what is left out."""
     if isinstance(modules, str):
         modules = modules.split(',')
     patterns = [pattern.strip() for pattern in modules if pattern.strip()]
-    return [] if ALL in patterns else patterns
+    excluded = [p.removeprefix(LEAVE_OUT) for p in patterns if p.startswith(LEAVE_OUT)]
+    included = [p for p in patterns if not p.startswith(LEAVE_OUT)]
+    return [] if ALL in included else included, excluded
 
 
 def _matches(pattern: str, key: str) -> bool:
@@ -109,8 +168,26 @@ def _matches(pattern: str, key: str) -> bool:
         ) from error
 
 
-def _choose(keys: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    return {key for key in keys if not patterns or any(_matches(p, key) for p in patterns)}
+def _choose(
+    keys: Iterable[str], patterns: Sequence[str], excluded: Sequence[str] = ()
+) -> set[str]:
+    return {
+        key
+        for key in keys
+        if (not patterns or any(_matches(p, key) for p in patterns))
+        and not any(_matches(p, key) for p in excluded)
+    }
+
+
+def _check_known(
+    pattern: str, targets: Mapping[str, tf.Variable], offered: Sequence[str], path: str
+) -> None:
+    if not _choose([*targets, *offered], [pattern]):
+        raise errors.CheckpointError(
+            f'{LEAVE_OUT + pattern!r} leaves nothing out',
+            where=path,
+            expected=f'something of the model ({_list_modules(targets)})',
+        )
 
 
 def _check_found(
@@ -124,33 +201,42 @@ def _check_found(
         where, keys = 'the model', list(targets)
     else:
         where, keys = 'the checkpoint', list(offered)
-    modules = sorted({key.split('/')[0] for key in keys})
-    near = difflib.get_close_matches(pattern, modules, n=1)
+    near = difflib.get_close_matches(pattern, _list_modules(keys).split(', '), n=1)
     raise errors.CheckpointError(
         f'{pattern!r} matches nothing in {where}'
         if not (in_model and in_file)
         else f'no variable of the checkpoint matches one of the model ({pattern!r})',
         where=path,
-        expected=f'one of its modules ({", ".join(modules) or "it has none"}), or a pattern over its keys, '
-        f'such as {checkpoints.shorten(sorted(keys), 2) or "-"}',
+        expected=f'one of its modules ({_list_modules(keys) or "it has none"}), or a pattern over its '
+        f'keys, such as {checkpoints.shorten(sorted(keys), 2) or "-"}',
         hint=f'did you mean {near[0]!r}?' if near else '',
     )
 
 
+def _list_modules(keys: Iterable[str]) -> str:
+    return ', '.join(sorted({key.split('/')[0] for key in keys}))
+
+
 def _check_shapes(
-    keys: Iterable[str], targets: Mapping[str, tf.Variable], source: checkpoints.CheckpointSource
+    keys: Iterable[str],
+    wanted: Collection[str],
+    targets: Mapping[str, tf.Variable],
+    source: Source,
 ) -> None:
-    differing = [
+    misfits = [
         f'{key} is {source.shapes[key]} there and {tuple(targets[key].shape)} here'
         for key in keys
         if source.shapes[key] != tuple(targets[key].shape)
     ]
-    if differing:
+    conflicts: Mapping[str, str] = getattr(source, 'conflicts', {})
+    misfits += sorted({text for key, text in conflicts.items() if key in wanted})
+    if misfits:
         raise errors.CheckpointError(
             'shapes differ',
             where=source.path,
-            received=checkpoints.shorten(differing),
-            hint='choose the modules that fit with task.init_checkpoint_modules, e.g. backbone',
+            received=checkpoints.shorten(misfits, _MAX_MISFITS),
+            hint='choose the modules that fit with task.init_checkpoint_modules, e.g. backbone, or '
+            f'leave out what does not: all,{LEAVE_OUT}head',
         )
 
 

@@ -1,0 +1,1 @@
+"""Weights that other programs wrote, matched to our models by structure."""

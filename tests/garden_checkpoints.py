@@ -1,0 +1,183 @@
+"""Checkpoints that tf-models-official writes on the spot, in every form that it has.
+
+Its own trainer, best-checkpoint export, moving averages and SavedModel export write them; only the
+data is made up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tests import garden_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a short training of Model Garden's left behind.
+
+    Attributes:
+        folder: Its `model_dir`.
+        params: The `ExperimentConfig`, of Model Garden's.
+        model: The trained model.
+    """
+
+    folder: pathlib.Path
+    params: Any
+    model: Any
+
+
+def train_classifier(
+    folder: pathlib.Path, backbone: dict[str, Any], *, size: int = 32, num_classes: int = 5
+) -> Run:
+    """Trains a classifier for two steps, with momentum, moving averages and a best export.
+
+    Args:
+        folder: Where to.
+        backbone: `task.model.backbone`.
+        size: Side of the images, px.
+        num_classes: Number of classes.
+    """
+    import tensorflow as tf
+    from official.core import exp_factory, train_lib
+    from official.vision.tasks import image_classification
+
+    params = exp_factory.get_exp_config('resnet_imagenet')
+    params.override(
+        {
+            'task': {
+                'model': {
+                    'num_classes': num_classes,
+                    'input_size': [size, size, 3],
+                    'backbone': backbone,
+                },
+                'train_data': {'global_batch_size': 4},
+                'validation_data': {'global_batch_size': 4},
+                'evaluation': {'top_k': 2},
+            },
+            'runtime': {'distribution_strategy': 'off', 'mixed_precision_dtype': 'float32'},
+            'trainer': {
+                'train_steps': 2,
+                'validation_steps': 1,
+                'validation_interval': 2,
+                'steps_per_loop': 1,
+                'summary_interval': 1,
+                'checkpoint_interval': 2,
+                'best_checkpoint_export_subdir': 'best_ckpt',
+                'best_checkpoint_eval_metric': 'accuracy',
+                'optimizer_config': {'ema': {'average_decay': 0.5, 'trainable_weights_only': False}},
+            },
+        }
+    )
+
+    class _Task(image_classification.ImageClassificationTask):
+        def build_inputs(self, params: Any, input_context: Any = None) -> Any:
+            del params, input_context
+            generator = np.random.default_rng(1)
+            images = generator.normal(size=(4, size, size, 3)).astype(np.float32)
+            labels = generator.integers(0, num_classes, 4).astype(np.int32)
+            return tf.data.Dataset.from_tensors((images, labels)).repeat()
+
+    strategy = tf.distribute.OneDeviceStrategy('cpu:0')  # its moving averages need one
+    with strategy.scope():
+        task = _Task(params.task, logging_dir=str(folder))
+    model, _ = train_lib.run_experiment(strategy, task, 'train_and_eval', params, str(folder))
+    return Run(folder, params, model)
+
+
+def export(run: Run, *, size: int = 32) -> pathlib.Path:
+    """Exports a run: `checkpoint/ckpt-1` and `saved_model` in the folder that is returned."""
+    from official.vision.serving import export_saved_model_lib
+
+    target = run.folder / 'exported'
+    export_saved_model_lib.export_inference_graph(
+        input_type='image_tensor',
+        batch_size=1,
+        input_image_size=[size, size],
+        params=run.params,
+        checkpoint_path=str(run.folder),
+        export_dir=str(target),
+        export_checkpoint_subdir='checkpoint',
+        export_saved_model_subdir='saved_model',
+    )
+    return target
+
+
+# Task -> (module, class), the same under `official.vision` and `official_lite.vision`.
+TASKS = {
+    'classification': ('image_classification', 'ImageClassificationTask'),
+    'retinanet': ('retinanet', 'RetinaNetTask'),
+    'segmentation': ('semantic_segmentation', 'SemanticSegmentationTask'),
+    'maskrcnn': ('maskrcnn', 'MaskRCNNTask'),
+}
+
+
+def build_theirs(task: str, model: dict[str, Any]) -> Any:
+    """Model Garden's model of a task, with random weights by which errors show.
+
+    Args:
+        task: One of `TASKS`.
+        model: Overrides of `task.model`.
+    """
+    import tensorflow as tf
+
+    garden_model = _build('official.vision', task, model)
+    if task == 'segmentation':  # its head is made when it is called
+        garden_model(tf.zeros([1, *model['input_size']]))
+    for part in {**getattr(garden_model, 'checkpoint_items', {}), 'model': garden_model}.values():
+        for inner in part if isinstance(part, list) else [part]:
+            garden_weights.randomize_weights(inner)
+    return garden_model
+
+
+def build_ours(task: str, model: dict[str, Any]) -> Any:
+    """Our model of a task with fresh weights; arguments as those of `build_theirs`."""
+    return _build('official_lite.vision', task, model)
+
+
+def _build(package: str, task: str, model: dict[str, Any]) -> Any:
+    module, name = TASKS[task]
+    config = getattr(importlib.import_module(f'{package}.configs.{module}'), name)()
+    config.override({'model': model})
+    return getattr(importlib.import_module(f'{package}.tasks.{module}'), name)(config).build_model()
+
+
+def save(model: Any, prefix: pathlib.Path) -> str:
+    """Writes a model as Model Garden's trainer does, without the optimizer."""
+    import tensorflow as tf
+
+    items = getattr(model, 'checkpoint_items', {})
+    return str(tf.train.Checkpoint(model=model, **items).write(str(prefix)))
+
+
+def compute_outputs(model: Any, images: Any) -> dict[str, np.ndarray]:
+    """What the parts of a model put out, by a path: before any choice that rounding could change."""
+    outputs: Any
+    if hasattr(model, 'head'):
+        features = decoded = model.backbone(images, training=False)
+        if model.decoder is not None:
+            decoded = model.decoder(features, training=False)
+        outputs = {'decoder': decoded}
+        if hasattr(model, 'detection_generator'):
+            outputs['head'] = model.head(decoded, training=False)
+        else:
+            outputs['model'] = model(images, training=False)
+    else:
+        outputs = model(images, training=False)
+    return dict(_flatten(outputs, 'outputs'))
+
+
+def _flatten(value: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from _flatten(value[key], f'{path}/{key}')
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from _flatten(part, f'{path}/{index}')
+    else:
+        yield path, np.asarray(value, np.float32)
