@@ -9,7 +9,7 @@ from official_lite import errors
 from official_lite.cli import arguments, experiments, reporting
 from official_lite.cli import config as config_command
 from official_lite.common import flags
-from official_lite.core import parsing, run_checks, run_files
+from official_lite.core import garbage, parsing, run_checks, run_files
 
 __all__ = ['main']
 
@@ -37,6 +37,11 @@ def main(argv: list[str]) -> None:
         run_files.check_experiment(model_dir, parsed.experiment)
 
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    with garbage.run():
+        _run(parsed, values, mode, model_dir)
+
+
+def _run(parsed: parsing.ParsedExperiment, values: Any, mode: str, model_dir: str | None) -> None:
     from official_lite.core import dry_run, runtime, task_factory, train_lib  # loads TensorFlow
 
     strategy = runtime.set_up(parsed.config)

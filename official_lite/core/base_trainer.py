@@ -19,7 +19,9 @@ from official_lite.core import (
     actions,
     base_task,
     checkpoints,
+    garbage,
     graph_code,
+    hyperparameters,
     input_pipelines,
     pace,
     replicas,
@@ -75,6 +77,7 @@ class Trainer:
         self._config = config
         self._task = task
         self._model = model
+        hyperparameters.attach(model, config)
         self._optimizer = optimizer
         self._checkpoint_exporter = checkpoint_exporter
         self._datasets = {'train': train_dataset, 'validation': validation_dataset}
@@ -209,6 +212,30 @@ class Trainer:
     def checkpoint_exporter(self) -> Any:
         return self._checkpoint_exporter
 
+    @property
+    def epoch(self) -> float | None:
+        """Passes over the training data so far, a fraction; None if its size is not known."""
+        examples = self._num_train_examples
+        return (
+            replicas.to_int(self._num_batches) * self._batch_size / examples if examples else None
+        )
+
+    @property
+    def hyperparameters(self) -> hyperparameters.Hyperparameters:
+        """All settings, with what they are right now: `learning_rate`, `step`, `epoch`, `batch_size`."""
+        optimizer = self._optimizer
+        live = {
+            'learning_rate': None if optimizer is None else step_logs.get_learning_rate(optimizer),
+            'step': replicas.to_int(self._global_step),
+            'epoch': self.epoch,
+            'batch_size': self._batch_size,
+        }
+        return hyperparameters.Hyperparameters.of(self._config, live)
+
+    @property
+    def _batch_size(self) -> int:
+        return getattr(self._config.task.train_data, 'global_batch_size', 0) or 0
+
     # Training.
 
     def initialize(self) -> None:
@@ -288,12 +315,15 @@ class Trainer:
         return logs
 
     def _run_steps(self, num_steps: int) -> None:
+        collection: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self._train_iterator is None:
             self._train_iterator = iter(self._make_train_dataset())
+            collection = garbage.paused()
         before = replicas.to_int(self._num_batches)
         try:
-            with graph_code.fast_start():
+            with collection, graph_code.fast_start():
                 self._loop(self._train_iterator, tf.constant(num_steps, tf.int32))
+            garbage.settle()
         except (tf.errors.OutOfRangeError, StopIteration) as error:
             raise errors.DataError(
                 f'the training data ended after {replicas.to_int(self._num_batches) - before} more steps',
@@ -401,6 +431,7 @@ class Trainer:
         iterator = iter(self._make_validation_dataset())
         if self._config.trainer.eval_tf_while_loop and num_steps > 0:
             self._eval_loop(iterator, tf.constant(num_steps, tf.int32))
+            garbage.settle()
             return None
         state, done = None, 0
         while done != num_steps:
@@ -411,6 +442,7 @@ class Trainer:
             logs = replicas.gather_from_workers(self._strategy, logs)
             state = self._task.aggregate_logs(state, logs)
             done += 1
+            garbage.settle()
         if not done:
             raise errors.DataError('the validation data is empty', where='task.validation_data')
         return state
@@ -446,11 +478,7 @@ class Trainer:
     def save(self, manager: checkpoints.CheckpointManager) -> str:
         """Saves through `manager`, with statistics that all replicas agree on; returns the prefix."""
         self.synchronize_statistics()
-        batch_size = getattr(self._config.task.train_data, 'global_batch_size', 0) or 0
-        examples = self._num_train_examples
-        self._epoch.assign(
-            replicas.to_int(self._num_batches) * batch_size // examples if examples else 0
-        )
+        self._epoch.assign(int(self.epoch or 0))
         return manager.save(replicas.to_int(self._global_step))
 
     def restore(self, path: str) -> None:
