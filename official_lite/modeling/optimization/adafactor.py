@@ -124,7 +124,10 @@ class Adafactor(replicated_optimizer.ReplicatedOptimizer):
             momentum = self._slot(self._momentums, variable)
             self.assign(momentum, self.beta1 * momentum.value + (1.0 - self.beta1) * update)
             update = tf.convert_to_tensor(momentum.value)
-        rate = self.variable_weight_decay(variable)
+        # The decay is part of the update, of which a multiplier of the rate is a multiple.
+        rate = (
+            self.variable_weight_decay(variable) * self._rate_of(variable).learning_rate_multiplier
+        )
         variable.assign_sub(update + rate * variable if rate else update)
 
     def _normalize(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
-from official_lite.modeling.optimization import replicated_optimizer
+from official_lite.modeling.optimization import replicated_optimizer, variable_rates
 
 
 class ExponentialMovingAverage(keras.optimizers.Optimizer):
@@ -261,6 +261,9 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
         return self._optimizer.checkpoint_variables()
+
+    def set_variable_rates(self, rates: Mapping[str, variable_rates.VariableRate]) -> None:
+        self._optimizer.set_variable_rates(rates)
 
     def set_loss_scale(self, loss_scale: Any) -> None:
         self._optimizer.set_loss_scale(loss_scale)

@@ -92,7 +92,9 @@ class Muon(ReplicatedOptimizer, keras.optimizers.Muon):
     def variable_weight_decay(self, variable: tf.Variable) -> float:
         is_adamw = self._should_use_adamw(self._model_variable(variable))
         rate = self.adam_weight_decay if is_adamw else self.weight_decay
-        return rate if rate and self._has_decay(variable) else 0.0
+        if not (rate and self._has_decay(variable)):
+            return 0.0
+        return rate * self._decay_multiplier(variable)
 
     def _muon_update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, lr: tf.Tensor, m: keras.Variable

@@ -67,8 +67,9 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
     ) -> None:
         key = self.variable_key(self._model_variable(variable))
         update = self._adam_update(gradient, variable)
-        if self._do_use_weight_decay(key):
-            update += self.weight_decay_rate * variable
+        rate = self.variable_weight_decay(variable)
+        if rate:
+            update += rate * variable
         ratio = trust_ratio(variable, update) if self._do_layer_adaptation(key) else 1.0
         variable.assign_sub(ratio * tf.cast(learning_rate, variable.dtype) * update)
 
@@ -81,6 +82,15 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         m_hat = m.value / optimizers.zero_start_correction(self.beta_1, step, variable.dtype)
         v_hat = v.value / optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
         return m_hat / (tf.sqrt(v_hat) + self.epsilon)
+
+    def variable_weight_decay(self, variable: tf.Variable) -> float:
+        key = self.variable_key(self._model_variable(variable))
+        if not self._do_use_weight_decay(key):
+            return 0.0
+        return self.weight_decay_rate * self._decay_multiplier(variable)
+
+    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Nothing: the decay is part of `update_step`."""
 
     # By Model Garden's names, for subclasses that override them.
 

@@ -75,8 +75,9 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
     ) -> None:
         key = self.variable_key(self._model_variable(variable))
         rate = tf.cast(learning_rate, variable.dtype)
-        if self._do_use_weight_decay(key):
-            gradient = gradient + self.weight_decay_rate * variable
+        decay = self.variable_weight_decay(variable)
+        if decay:
+            gradient = gradient + decay * variable
         if self.classic_momentum:
             variable.assign_sub(
                 self._momentum(variable, gradient * rate * self._trust(key, variable, gradient))
@@ -94,6 +95,15 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
         if not self._do_layer_adaptation(key):
             return tf.ones([], variable.dtype)
         return lamb.trust_ratio(variable, update, self.eeta)
+
+    def variable_weight_decay(self, variable: tf.Variable) -> float:
+        key = self.variable_key(self._model_variable(variable))
+        if not self._do_use_weight_decay(key):
+            return 0.0
+        return self.weight_decay_rate * self._decay_multiplier(variable)
+
+    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Nothing: the decay is part of `update_step`."""
 
     # By Model Garden's names, for subclasses that override them.
 

@@ -141,7 +141,17 @@ class Adagrad(ReplicatedOptimizer, keras.optimizers.Adagrad):
 
 
 class KerasAdafactor(ReplicatedOptimizer, keras.optimizers.Adafactor):
-    """Keras' Adafactor (https://arxiv.org/abs/1804.04235), with its factors noted as slots."""
+    """Keras' Adafactor (https://arxiv.org/abs/1804.04235), with its factors noted as slots.
+
+    The rule's limit of 1/sqrt(t) for the rate holds before multipliers of single variables, and
+    again after them.
+    """
+
+    def _limited_rate(self, rate: Any) -> Any:
+        if not self._rates:
+            return rate
+        step = tf.cast(tf.convert_to_tensor(self._iterations) + 1, tf.float32)
+        return tf.minimum(tf.convert_to_tensor(rate), tf.math.rsqrt(step))
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:

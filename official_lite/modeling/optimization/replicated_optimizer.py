@@ -16,23 +16,17 @@ The rules themselves are Keras' or our own `update_step`s.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Optional
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from official_lite.modeling import variable_keys as keys_lib
-from official_lite.modeling.optimization import (
-    gradient_clipping,
-    keyed_optimizer,
-    name_patterns,
-)
-from official_lite.modeling.optimization import loss_scale as loss_scale_lib
+from official_lite.modeling.optimization import clipping_optimizer, rated_optimizer
 
-GradientsAndVariables = list[tuple[tf.Tensor, Any]]
-GradientsTransform = Callable[[GradientsAndVariables], GradientsAndVariables]
+GradientsAndVariables = clipping_optimizer.GradientsAndVariables
+GradientsTransform = clipping_optimizer.GradientsTransform
 
 # What Keras optimizers do in a way that does not work, or not rightly, under tf.distribute.
 _KERAS_FEATURES = {
@@ -42,176 +36,62 @@ _KERAS_FEATURES = {
 }
 
 
-class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
+class ReplicatedOptimizer(rated_optimizer.RatedOptimizer):
     """Goes before a Keras optimizer: `class SGD(ReplicatedOptimizer, keras.optimizers.SGD)`.
 
     Make it, and call `build`, under `strategy.scope()`; call `apply_gradients` in replica context
     (inside `strategy.run`, or without a strategy) with each replica's own gradients. They are
     summed, so each replica's loss is divided by the number of replicas.
 
+    What it can do lies in the classes that it is made of, each in a file of its own: keys of the
+    state, loss scaling, accumulation, clipping, and rates of each variable.
+
+    Args:
+        *args: Arguments of the Keras optimizer.
+        loss_scale: 'dynamic', a fixed number, or None for no loss scaling.
+        gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of
+            their gradients. None or 1: each.
+        clipnorm: Largest norm of each gradient.
+        clipvalue: Largest absolute value of an element of a gradient.
+        global_clipnorm: Largest norm of all gradients together.
+        gradient_clip_norm: The same, before the other kinds of clipping.
+        gradient_transformers: Applied in order to the list of (gradient, variable) of an update,
+            before clipping.
+        decay: The rate is divided by 1 + decay * number of updates so far.
+        include_in_weight_decay: Regular expressions over variable keys. Given, the optimizer's
+            `weight_decay` is for what they match only.
+        exclude_from_weight_decay: Regular expressions of what does not decay; not used when there
+            are patterns to include.
+        gradient_aggregator: Used instead of the sum over the replicas: list of (gradient, variable)
+            to the same.
+        jit_compile: Compile the update rule of each variable with XLA; in a `tf.function`, and not
+            with several replicas.
+        **kwargs: More arguments of the Keras optimizer.
+
+    Raises:
+        ValueError: an argument is out of range, or a feature of Keras optimizers is asked for that
+            fails under tf.distribute.
+        PatternError: a pattern is no regular expression; at `build`, with weight decay: none of the
+            patterns of a list matches any variable.
+
     Attributes:
         gradient_norm: Global norm of the gradients of the last update, float32 variable: of their
             sum over the replicas, the mean over micro steps, before transformers and clipping.
-
-    Update rules may be adapted for each variable by overriding `variable_learning_rate` and
-    `variable_weight_decay`.
     """
 
     def __init__(
         self,
         *args: Any,
-        decay: float = 0.0,
-        clipnorm: Optional[float] = None,
-        clipvalue: Optional[float] = None,
-        global_clipnorm: Optional[float] = None,
-        gradient_clip_norm: Optional[float] = None,
-        include_in_weight_decay: name_patterns.Patterns = None,
-        exclude_from_weight_decay: name_patterns.Patterns = None,
-        gradient_accumulation_steps: Optional[int] = None,
-        loss_scale: loss_scale_lib.DynamicOrFixed = None,
         gradient_aggregator: Optional[GradientsTransform] = None,
-        gradient_transformers: Optional[Sequence[GradientsTransform]] = None,
         jit_compile: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Makes the optimizer.
-
-        Args:
-            *args: Arguments of the Keras optimizer.
-            decay: The rate is divided by 1 + decay * number of updates so far.
-            clipnorm: Largest norm of each gradient.
-            clipvalue: Largest absolute value of an element of a gradient.
-            global_clipnorm: Largest norm of all gradients together.
-            gradient_clip_norm: The same, before the other kinds of clipping.
-            include_in_weight_decay: Regular expressions over variable keys. Given, the optimizer's
-                `weight_decay` is for what they match only.
-            exclude_from_weight_decay: Regular expressions of what does not decay; not used when
-                there are patterns to include.
-            gradient_accumulation_steps: Calls of `apply_gradients` for one update, with the mean of
-                their gradients. None or 1: each.
-            loss_scale: 'dynamic', a fixed number, or None for no loss scaling.
-            gradient_aggregator: Used instead of the sum over the replicas: list of (gradient,
-                variable) to the same.
-            gradient_transformers: Applied in order to the list of (gradient, variable) of an
-                update, before clipping.
-            jit_compile: Compile the update rule of each variable with XLA; in a `tf.function`, and
-                not with several replicas.
-            **kwargs: More arguments of the Keras optimizer.
-
-        Raises:
-            ValueError: an argument is out of range, or a feature of Keras optimizers is asked for
-                that fails under tf.distribute.
-            PatternError: a pattern is no regular expression; at `build`, with weight decay: none of
-                the patterns of a list matches any variable.
-        """
-        self._refuse_keras_features(kwargs)
+        _refuse_keras_features(kwargs)
         kwargs.setdefault('name', type(self).__name__)
         super().__init__(*args, **kwargs)
-        self._decay = decay
-        self._decay_rule = name_patterns.WeightDecayRule(
-            include_in_weight_decay, exclude_from_weight_decay
-        )
-        self._gradient_sums: list[keras.Variable] = []
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        self.gradient_clip_norm = gradient_clip_norm
-        self._clipping = gradient_clipping.GradientClipping(
-            gradient_clip_norm=gradient_clip_norm,
-            clipvalue=clipvalue,
-            clipnorm=clipnorm,
-            global_clipnorm=global_clipnorm,
-        )
         self._gradient_aggregator = gradient_aggregator
-        self._gradient_transformers = tuple(gradient_transformers or ())
         self.jit_compile = jit_compile
         self._check_jit_compile()
-        self._loss_scale: Optional[loss_scale_lib.LossScale] = None
-        self.set_loss_scale(loss_scale)
-        self._num_micro_steps = 1
-        self._micro_step: Optional[keras.Variable] = None
-        # No state: it is in no checkpoint, and not among `variables`.
-        self.gradient_norm = _make_norm_variable()
-        self.set_gradient_accumulation_steps(gradient_accumulation_steps)
-
-    # Construction.
-
-    def _get_current_learning_rate(self) -> Any:
-        rate = super()._get_current_learning_rate()
-        if not self._decay:
-            return rate
-        iterations = tf.cast(tf.convert_to_tensor(self._iterations), tf.float32)
-        return tf.convert_to_tensor(rate) / (1.0 + self._decay * iterations)
-
-    def set_loss_scale(self, loss_scale: loss_scale_lib.DynamicOrFixed) -> None:
-        """Turns loss scaling on ('dynamic' or a number) or off (None), before `build`."""
-        self._check_not_built('set_loss_scale')
-        self._forget({} if self._loss_scale is None else self._loss_scale.variables())
-        self.loss_scale = loss_scale
-        scale = None
-        if loss_scale is not None:
-            scale = loss_scale_lib.LossScale(loss_scale, self.add_variable)
-        self._loss_scale = scale
-
-    def set_gradient_accumulation_steps(self, num_steps: Optional[int]) -> None:
-        """Sets the number of calls of `apply_gradients` for one update, before `build`."""
-        self._check_not_built('set_gradient_accumulation_steps')
-        num_steps = 1 if num_steps is None else num_steps
-        if num_steps < 1:
-            raise ValueError(
-                f'gradient_accumulation_steps: expected 1 or more; received {num_steps}'
-            )
-        self._forget({} if self._micro_step is None else {'micro_step': self._micro_step})
-        self._num_micro_steps = num_steps
-        self._micro_step = None
-        if num_steps > 1:
-            self._micro_step = self.add_variable(
-                shape=(), dtype='int64', aggregation='only_first_replica', name='micro_step'
-            )
-
-    def _forget(self, variables: Mapping[str, keras.Variable]) -> None:
-        for variable in variables.values():
-            self._untrack_variable(variable)
-
-    def build(self, variables: Sequence[Any]) -> None:
-        """Creates the slots for the trainable variables of the model; see the base class."""
-        if self.built:
-            return
-        variables = list(variables)
-        if self.weight_decay:
-            self._decay_rule.check_used(self.pattern_keys(variables))
-        super().build(variables)
-        if self._num_micro_steps > 1:
-            self._gradient_sums = self.add_optimizer_variables(variables, 'gradient_accumulator')
-
-    def _named_scalars(self) -> dict[str, keras.Variable]:
-        scalars = {} if self._loss_scale is None else self._loss_scale.variables()
-        return scalars if self._micro_step is None else scalars | {'micro_step': self._micro_step}
-
-    # Loss scaling.
-
-    def get_scaled_loss(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to take gradients of: `loss` times the loss scale, if there is one."""
-        return loss if self._loss_scale is None else self._loss_scale.scaled_loss(loss)
-
-    def get_unscaled_gradients(self, gradients: Sequence[Any]) -> list[Any]:
-        """Gradients of the loss from those of the scaled loss; None stays None."""
-        if self._loss_scale is None:
-            return list(gradients)
-        return self._loss_scale.unscaled_gradients(gradients)
-
-    def scale_loss(self, loss: tf.Tensor) -> tf.Tensor:
-        """Refused with loss scaling, where Keras 3 would unscale in `apply`; the identity without.
-
-        Raises:
-            NotImplementedError: loss scaling is on.
-        """
-        if self._loss_scale is not None:
-            raise NotImplementedError(
-                'use get_scaled_loss() on the loss and get_unscaled_gradients() on the gradients, '
-                'not scale_loss()'
-            )
-        return loss
-
-    # The step.
 
     def apply_gradients(
         self, grads_and_vars: Iterable[tuple[Any, Any]], name: Optional[str] = None, **kwargs: Any
@@ -271,7 +151,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
             self._distribution_strategy,
             pairs,
             accumulated,
-            tf.convert_to_tensor(self.learning_rate),
+            self._learning_rates(),
             is_applied,
         )
         self._iterations.assign_add(1 if is_applied is None else tf.cast(is_applied, tf.int64))
@@ -311,64 +191,18 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
 
-    def _check_finite(self, pairs: GradientsAndVariables) -> Optional[tf.Tensor]:
-        """The sums are the same on all replicas, and so is what is said here."""
-        if self._loss_scale is None:
-            return None
-        is_finite = loss_scale_lib.all_finite([g for g, _ in pairs])
-        self._loss_scale.update(is_finite)
-        return is_finite
-
-    def _accumulate(
-        self, pairs: GradientsAndVariables, is_finite: Optional[tf.Tensor]
-    ) -> tuple[GradientsAndVariables, list[tf.Tensor], Optional[tf.Tensor]]:
-        """Returns mean gradients, new sums, and whether the variables change now (None: always).
-
-        A micro step that is not finite does not count.
-        """
-        if self._micro_step is None:
-            return pairs, [], is_finite
-        counts = tf.constant(True) if is_finite is None else is_finite
-        step = tf.convert_to_tensor(self._micro_step)
-        is_last = tf.equal(step, self._num_micro_steps - 1)
-        is_applied = tf.logical_and(counts, is_last)
-        means, accumulated = [], []
-        for gradient, variable in pairs:
-            old = tf.convert_to_tensor(self._slot(self._gradient_sums, variable).value)
-            total = old + gradient
-            means.append((total / self._num_micro_steps, variable))
-            total = tf.where(is_last, tf.zeros_like(total), total)
-            accumulated.append(tf.where(counts, total, old))
-        next_step = tf.math.floormod(step + 1, self._num_micro_steps)
-        self._micro_step.assign(tf.where(counts, next_step, step))
-        return means, accumulated, is_applied
-
-    def _note_norm(self, pairs: GradientsAndVariables, is_applied: Optional[tf.Tensor]) -> None:
-        """Sets `gradient_norm`, the same on all replicas, if this step is an update."""
-        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
-        if is_applied is not None:
-            norm = tf.where(is_applied, norm, self.gradient_norm)
-        self.gradient_norm.assign(norm)
-
-    def _transform(self, pairs: GradientsAndVariables) -> GradientsAndVariables:
-        for transformer in self._gradient_transformers:
-            pairs = list(transformer(pairs))
-        if not self._clipping:
-            return pairs
-        gradients = self._clipping.apply([g for g, _ in pairs])
-        return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
-
     def _update_all(
         self,
         strategy: tf.distribute.Strategy,
         pairs: GradientsAndVariables,
         accumulated: list[tf.Tensor],
-        learning_rate: tf.Tensor,
+        learning_rates: list[tf.Tensor],
         is_applied: Optional[tf.Tensor],
     ) -> None:
         for i, (gradient, variable) in enumerate(pairs):
             total = accumulated[i] if accumulated else None
-            args = (gradient, total, learning_rate, is_applied)
+            rate = learning_rates[self._rate_group(variable)]
+            args = (gradient, total, rate, is_applied)
             strategy.extended.update(variable, self._update_one, args=args, group=False)
 
     def _update_one(
@@ -380,8 +214,7 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         is_applied: Optional[tf.Tensor],
     ) -> None:
         """Updates one variable on one device; a condition in here is around nothing collective."""
-        if accumulated is not None:
-            self.assign(self._slot(self._gradient_sums, variable), accumulated)
+        self._keep_sum(variable, accumulated)
         if is_applied is None:
             self._apply_rule(variable, gradient, learning_rate)
             return
@@ -402,45 +235,12 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
         if constraint is not None:
             variable.assign(constraint(variable))
 
-    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Decoupled weight decay, w -= lr * wd * w (https://arxiv.org/abs/1711.05101)."""
-        rate = self.variable_weight_decay(variable)
-        if rate:
-            factor = tf.cast(learning_rate, variable.dtype) * tf.cast(rate, variable.dtype)
-            variable.assign_sub(variable * factor)
-
-    def variable_learning_rate(self, variable: tf.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
-        """The learning rate for one variable; override for rates that differ between layers."""
-        del variable
-        return learning_rate
-
-    def variable_weight_decay(self, variable: tf.Variable) -> float:
-        """The rate of decoupled weight decay for one variable, 0 for none."""
-        return self.weight_decay if self.weight_decay and self._has_decay(variable) else 0.0
-
-    def _has_decay(self, variable: tf.Variable) -> bool:
-        """Whether neither the patterns nor Keras' `exclude_from_weight_decay()` except it."""
-        key = self.variable_key(self._model_variable(variable))
-        return self._decay_rule.applies_to(key) and self._use_weight_decay(variable)
-
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         config = super().get_config()
         for name in ('use_ema', 'ema_momentum', 'ema_overwrite_frequency', 'loss_scale_factor'):
             config.pop(name, None)
-        if isinstance(config['learning_rate'], float):
-            # The shortest number that is this float32: 0.1, not 0.10000000149.
-            config['learning_rate'] = float(str(np.float32(config['learning_rate'])))
-        return config | {
-            'decay': self._decay,
-            'gradient_clip_norm': self.gradient_clip_norm,
-            **self._decay_rule.get_config(),
-            'gradient_accumulation_steps': self._num_micro_steps,
-            'loss_scale': self.loss_scale,
-            'jit_compile': self.jit_compile,
-        }
-
-    # Helpers.
+        return config | {'jit_compile': self.jit_compile}
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
         """The identity: `apply_step` has summed already, should Keras' code ever get here."""
@@ -470,12 +270,6 @@ class ReplicatedOptimizer(keyed_optimizer.KeyedOptimizer):
                 'set jit_compile=false, or runtime.enable_xla'
             )
 
-    @staticmethod
-    def _refuse_keras_features(kwargs: dict[str, Any]) -> None:
-        for name, instead in _KERAS_FEATURES.items():
-            if kwargs.pop(name, None):
-                raise ValueError(f'{name} does not work under tf.distribute: {instead}')
-
 
 def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[ReplicatedOptimizer]:
     """A class with the update rule of a Keras optimizer class and the step of this file."""
@@ -483,16 +277,6 @@ def replicated(optimizer_cls: type[keras.optimizers.Optimizer]) -> type[Replicat
         return optimizer_cls
     namespace = {'__doc__': optimizer_cls.__doc__, '__module__': __name__}
     return type(optimizer_cls.__name__, (ReplicatedOptimizer, optimizer_cls), namespace)
-
-
-def _make_norm_variable() -> tf.Variable:
-    return tf.Variable(
-        0.0,
-        dtype=tf.float32,
-        name='gradient_norm',
-        trainable=False,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
 
 
 def is_summed(
@@ -508,3 +292,9 @@ def _check_replica_context() -> None:
             'apply_gradients() was called in cross-replica context; expected replica context: '
             'call it inside strategy.run()'
         )
+
+
+def _refuse_keras_features(kwargs: dict[str, Any]) -> None:
+    for name, instead in _KERAS_FEATURES.items():
+        if kwargs.pop(name, None):
+            raise ValueError(f'{name} does not work under tf.distribute: {instead}')
