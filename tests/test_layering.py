@@ -40,6 +40,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             'core.epochs',
             'core.exp_factory',
             'core.task_factory',
+            'modeling.layer_overrides!',
+            'modeling.layer_overrides.configs',
             'modeling.optimization!',
             'modeling.optimization.configs',
             'modeling.privacy.configs',

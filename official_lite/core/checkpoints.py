@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.modeling import model_keys as keys_lib
 from official_lite.modeling import variable_keys
 
 CHECKPOINT_NAME = 'ckpt'
@@ -43,14 +44,8 @@ def model_variables(model: keras.Model) -> dict[str, tf.Variable]:
     Raises:
         CheckpointError: two variables have one key, or a variable cannot be reached.
     """
-    items = dict(getattr(model, 'checkpoint_items', None) or {})
-    _check_item_names(items)
-    found = variable_keys.variable_keys(items) if items else {}
-    seen = {variable_keys.identity(v) for v in found.values()}
-    if any(variable_keys.identity(v) not in seen for v in model.variables):
-        for key, variable in variable_keys.variable_keys({'model': model}).items():
-            if variable_keys.identity(variable) not in seen:
-                found[key] = variable
+    _check_item_names(getattr(model, 'checkpoint_items', None) or {})
+    found = keys_lib.find_variables(model)
     return {key: variable_keys.to_tf_variable(v) for key, v in found.items()}
 
 

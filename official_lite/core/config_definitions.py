@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Optional, Union, get_args
 
 from official_lite.modeling import hyperparams
+from official_lite.modeling.layer_overrides import configs as layer_cfg
 from official_lite.modeling.optimization.configs import (
     epoch_fields,
     optimization_config,
@@ -278,6 +279,9 @@ class TrainerConfig(hyperparams.Config):
             `best_checkpoint_eval_metric` after which training ends. None means never.
         max_train_secs: Seconds after which this process ends training, with a checkpoint and a
             last evaluation; the same command goes on. None means no limit.
+        log_hyperparameters_to: Where hyperparameters are written when training begins, and those that
+            change (learning rate, step, epoch) with every log: the output, files in model_dir
+            ('jsonl', 'csv'), TensorBoard's HParams, MLflow, Weights & Biases. [] means nowhere.
     """
 
     optimizer_config: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
@@ -309,6 +313,9 @@ class TrainerConfig(hyperparams.Config):
     summary_interval_epochs: Optional[float] = None
     early_stopping_patience: Optional[int] = None
     max_train_secs: Optional[float] = None
+    log_hyperparameters_to: list[
+        Literal['log', 'jsonl', 'csv', 'tensorboard', 'mlflow', 'wandb']
+    ] = dataclasses.field(default_factory=list)
 
     _epoch_fields: ClassVar[dict[str, str]] = {
         'train_steps': 'train_epochs',
@@ -340,6 +347,8 @@ class TrainerConfig(hyperparams.Config):
             report('early_stopping_patience', expected='1 or more, or null')
         if self.max_train_secs is not None and not self.max_train_secs > 0:
             report('max_train_secs', expected='more than 0, or null')
+        if len(set(self.log_hyperparameters_to)) < len(self.log_hyperparameters_to):
+            report('log_hyperparameters_to', expected='each output once')
         epoch_fields.check_epoch_fields(self, report)
         self._check_together(report)
 
@@ -393,6 +402,8 @@ class TaskConfig(hyperparams.Config):
         freeze: Ours. Variables that are not trained: prefixes of variable keys (`backbone`), or
             regular expressions that match a key or a prefix of it as a whole
             (`backbone/stage_[12].*`). BatchNorm layers frozen as a whole use their moving statistics.
+        layer_overrides: Ours. What is different in some layers: learning rates, weight decay, training,
+            regularizers, activations, dropout, normalization, initial values, precision.
     """
 
     init_checkpoint: str = ''
@@ -404,6 +415,7 @@ class TaskConfig(hyperparams.Config):
     allow_image_summary: bool = False
     # Ours.
     freeze: list[str] = dataclasses.field(default_factory=list)
+    layer_overrides: list[layer_cfg.LayerOverride] = dataclasses.field(default_factory=list)
 
     # Names in `--hparams_overrides`; a subclass adds its own.
     _short_names: ClassVar[dict[str, hyperparams.ShortName]] = {

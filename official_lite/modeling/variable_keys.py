@@ -71,9 +71,27 @@ def variable_keys(items: Mapping[str, object]) -> dict[str, Variable]:
             attribute, list or dict leads to.
         TypeError: an item is none of the above.
     """
-    found = _Walk().run(items)
+    return walk(items)[0]
+
+
+def walk(items: Mapping[str, object]) -> tuple[dict[str, Variable], dict[str, object]]:
+    """Names every variable, and every layer and module, of some modules.
+
+    Args:
+        items: As in `variable_keys`.
+
+    Returns:
+        Key to variable, and path to layer or module; of two with one path the first. A variable's
+        key is the path of what holds it and the variable's name.
+
+    Raises:
+        CheckpointError: as in `variable_keys`.
+        TypeError: as in `variable_keys`.
+    """
+    walked = _Walk()
+    found = walked.run(items)
     _check_complete(items, found)
-    return found
+    return found, walked.nodes
 
 
 def is_variable(value: object) -> bool:
@@ -102,6 +120,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._keys: dict[str, Variable] = {}
+        self.nodes: dict[str, object] = {}
         self._seen_variables: set[int] = set()
         self._seen_nodes: set[int] = set()
         self._queue: collections.deque[tuple[str, object]] = collections.deque()
@@ -122,6 +141,7 @@ class _Walk:
                 variables.append((name, child))
             elif id(child) not in self._seen_nodes:
                 self._seen_nodes.add(id(child))
+                self.nodes.setdefault(_join(prefix, name), child)
                 self._queue.append((_join(prefix, name), child))
         self._add_variables(variables, prefix=prefix)
 

@@ -99,7 +99,7 @@ def iterate_whole_training(
 
 
 def iterate_children(config: hyperparams.Config) -> Iterator[tuple[str, hyperparams.Config]]:
-    """Yields the sub-configs of a config; of a OneOf, the chosen branch."""
+    """Yields the sub-configs of a config, also in lists; of a OneOf, the chosen branch."""
     if isinstance(config, hyperparams.OneOfConfig):
         chosen: Any = config.get() if config.type is not None else None
         if isinstance(chosen, hyperparams.Config):
@@ -109,3 +109,7 @@ def iterate_children(config: hyperparams.Config) -> Iterator[tuple[str, hyperpar
         child = getattr(config, name, None)
         if isinstance(child, hyperparams.Config):
             yield name, child
+        elif isinstance(child, (list, tuple)):
+            for index, item in enumerate(child):
+                if isinstance(item, hyperparams.Config):
+                    yield f'{name}[{index}]', item

@@ -172,6 +172,9 @@ class OptimizationConfig(hyperparams.Config):
         warmup: Which warm-up, over the first steps of the schedule.
         gradient_accumulation_steps: Train steps (batches) whose gradients are averaged for one
             update. n of them with batches of b examples do what one with n * b does.
+        layerwise_lr_decay: Factor of the learning rate from each block of the backbone to the one
+            before it, more than 0 and at most 1. The last of n blocks has this factor, the stem its
+            (n + 1)th power (arXiv:2106.08254). None: one rate for all.
     """
 
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -180,10 +183,13 @@ class OptimizationConfig(hyperparams.Config):
     warmup: WarmupConfig = dataclasses.field(default_factory=WarmupConfig)
     # Ours.
     gradient_accumulation_steps: int = 1
+    layerwise_lr_decay: Optional[float] = None
 
     def _check(self, report: hyperparams.Report) -> None:
         if self.gradient_accumulation_steps < 1:
             report('gradient_accumulation_steps', expected='1 or more')
+        if self.layerwise_lr_decay is not None and not 0 < self.layerwise_lr_decay <= 1:
+            report('layerwise_lr_decay', expected='more than 0 and at most 1, or null')
         if self.ema is not None and self.optimizer.type in _AVERAGING:
             report('ema', expected=f'null, because {self.optimizer.type} keeps an average itself')
 
