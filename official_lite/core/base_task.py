@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from official_lite.core import initialization
+from official_lite.core import hyperparameters, initialization
 from official_lite.modeling import optimization, performance
 from official_lite.modeling.privacy import ops as privacy_ops
 
@@ -45,6 +45,11 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         super().__init__(name=name)
         self._task_config = params
         self._logging_dir = logging_dir or ''
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if 'build_model' in cls.__dict__:
+            cls.build_model = hyperparameters.remember_config(cls.build_model)  # type: ignore[method-assign]
 
     @property
     def task_config(self) -> Any:
@@ -126,7 +131,10 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
             print(report.describe())
 
     def build_model(self) -> keras.Model:
-        """Builds the model; its variables must exist when this returns."""
+        """Builds the model; its variables must exist when this returns.
+
+        What an override returns gets the attribute `hyperparameters` (`core.hyperparameters`).
+        """
         raise NotImplementedError(f'{type(self).__name__}.build_model')
 
     @abc.abstractmethod

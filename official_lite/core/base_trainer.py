@@ -21,12 +21,12 @@ from official_lite.core import (
     checkpoints,
     garbage,
     graph_code,
-    hyperparameters,
     input_pipelines,
     pace,
     replicas,
     step_logs,
 )
+from official_lite.core import hyperparameters as hyperparameters_lib
 from official_lite.modeling import freezing
 
 Logs = dict[str, Any]
@@ -77,7 +77,7 @@ class Trainer:
         self._config = config
         self._task = task
         self._model = model
-        hyperparameters.attach(model, config)
+        hyperparameters_lib.attach(model, config)
         self._optimizer = optimizer
         self._checkpoint_exporter = checkpoint_exporter
         self._datasets = {'train': train_dataset, 'validation': validation_dataset}
@@ -221,16 +221,19 @@ class Trainer:
         )
 
     @property
-    def hyperparameters(self) -> hyperparameters.Hyperparameters:
+    def hyperparameters(self) -> hyperparameters_lib.Hyperparameters:
         """All settings, with what they are right now: `learning_rate`, `step`, `epoch`, `batch_size`."""
+        return hyperparameters_lib.Hyperparameters.of(self._config, self.get_live_hyperparameters())
+
+    def get_live_hyperparameters(self) -> dict[str, Any]:
+        """Returns learning rate of the next step, step, epoch and batch size, None for what has none."""
         optimizer = self._optimizer
-        live = {
+        return {
             'learning_rate': None if optimizer is None else step_logs.get_learning_rate(optimizer),
             'step': replicas.to_int(self._global_step),
             'epoch': self.epoch,
             'batch_size': self._batch_size,
         }
-        return hyperparameters.Hyperparameters.of(self._config, live)
 
     @property
     def _batch_size(self) -> int:

@@ -12,6 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from official_lite.core import hyperparameter_files
+from official_lite.modeling import hyperparams
+
 _MAX_TRIES = 10
 
 Function = Callable[..., Any]
@@ -106,7 +109,7 @@ def export(
         checkpoint: What reads `checkpoint_path`. None reads `model` into the module's model.
 
     Returns:
-        The folder that was written.
+        The folder that was written. A config as `params` is in it too (`load_hyperparameters`).
 
     Raises:
         ValueError: `function_keys` is a list of more or less than one function.
@@ -128,6 +131,8 @@ def export(
     if timestamped:
         export_dir = get_timestamped_export_dir(export_savedmodel_dir)
     tf.saved_model.save(export_module, export_dir, signatures=signatures, options=save_options)
+    if isinstance(export_module.params, hyperparams.Config):
+        hyperparameter_files.save_hyperparameters(export_module.params, export_dir)
     return export_dir
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from official_lite.core import checkpoints
+from official_lite.core import checkpoints, run_files
 
-JSONL_NAME = 'metrics.jsonl'
+JSONL_NAME = run_files.METRICS_FILE
 TRAIN_SUBDIR = 'train'
 _TRAIN_LOSS = 'training_loss'
 _VALIDATION_LOSS = 'validation_loss'

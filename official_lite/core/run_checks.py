@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from official_lite.core import config_definitions as cfg
+from official_lite.core import hyperparameter_writers
 from official_lite.modeling import hyperparams
 
 __all__ = ['check_runnable']
@@ -22,6 +23,9 @@ def check_runnable(config: cfg.ExperimentConfig, mode: str) -> None:
     if 'eval' in mode:
         missing += _find_missing_for_data(config, 'validation_data')
     missing += _find_missing_for_model(config)
+    if 'train' in mode:
+        outputs = config.trainer.log_hyperparameters_to
+        hyperparameter_writers.check_outputs(outputs, 'trainer.log_hyperparameters_to')
     if missing:
         raise hyperparams.ConfigError([_describe(config, *item) for item in missing])
 

@@ -15,9 +15,11 @@ from official_lite import __version__, errors
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.modeling.hyperparams import yaml_files
+from official_lite.modeling.hyperparams.sources import SourcedDict
 from official_lite.modeling.optimization.configs import epoch_fields
 
 __all__ = [
+    'METRICS_FILE',
     'PARAMS_FILE',
     'RUN_FILE',
     'check_resume',
@@ -26,10 +28,14 @@ __all__ = [
     'read_versions',
     'save_params',
     'save_run_info',
+    'split_params',
+    'to_tree',
+    'write_text',
 ]
 
 PARAMS_FILE = 'params.yaml'
 RUN_FILE = 'run.json'
+METRICS_FILE = 'metrics.jsonl'
 _CHECKPOINT_LIST = 'checkpoint'  # names the complete checkpoints; not there before the first
 PACKAGES = ('tensorflow', 'keras', 'numpy', 'pycocotools')
 _HEADER = '# Reproduces this run: train.py --config_file={path} --mode=... --model_dir=...\n'
@@ -56,7 +62,20 @@ def load_params(path: str) -> Params:
     Raises:
         ConfigError: If it cannot be read, or `experiment` or `imports` are not what they should be.
     """
-    overrides = yaml_files.load_yaml(path)
+    return split_params(yaml_files.load_yaml(path), path)
+
+
+def split_params(contents: dict[str, Any], path: str) -> Params:
+    """Takes `experiment` and `imports` out of the contents of a config file.
+
+    Args:
+        contents: A mapping, read from a file or made by `Hyperparameters.to_params`.
+        path: The file, for messages.
+
+    Raises:
+        ConfigError: As `load_params`.
+    """
+    overrides = contents if isinstance(contents, SourcedDict) else dict(contents)
     experiment = overrides.pop('experiment', None)
     imports = overrides.pop('imports', None)
     if experiment is not None and not isinstance(experiment, str):
@@ -93,12 +112,18 @@ def save_params(
     if experiment:
         tree['experiment'] = experiment
         tree['imports'] = list(imports)
-    tree.update(config.to_dict())
-    _drop_derived(config, tree)
+    tree.update(to_tree(config))
     make_dir(model_dir)
     text = _HEADER.format(path=path) if experiment else ''
-    _write(path, text + yaml_files.dump_yaml(tree))
+    write_text(path, text + yaml_files.dump_yaml(tree))
     return path
+
+
+def to_tree(config: hyperparams.Config) -> dict[str, Any]:
+    """Returns a config as params.yaml has it: without steps that were worked out from epochs."""
+    tree = config.to_dict()
+    _drop_derived(config, tree)
+    return tree
 
 
 def _drop_derived(config: hyperparams.Config, tree: dict[str, Any]) -> None:
@@ -135,7 +160,7 @@ def save_run_info(
         'earlier': [*history, earlier] if earlier else history,
     }
     make_dir(model_dir)
-    _write(path, json.dumps(info, indent=2, default=str) + '\n')
+    write_text(path, json.dumps(info, indent=2, default=str) + '\n')
     return info
 
 
@@ -293,7 +318,7 @@ def exists(path: str) -> bool:
     return bool(tf.io.gfile.exists(path))
 
 
-def _write(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
     """Writes a file of the run; a local one under another name first, so that it is never half there."""
     is_local = '://' not in path
     temporary = f'{path}.tmp{os.getpid()}' if is_local else path

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,11 @@ from official_lite.core import (
     base_task,
     base_trainer,
     best_checkpoint,
+    checkpoint_metadata,
     checkpoints,
     data_errors,
     epochs,
+    hyperparameter_logger,
     initialization,
     interruption,
     metrics_log,
@@ -47,6 +48,7 @@ VISUALIZATION_SUBDIR = 'visualization'
 
 # Where Model Garden's users look for it.
 maybe_create_best_ckpt_exporter = best_checkpoint.maybe_create_best_ckpt_exporter
+make_metadata = checkpoint_metadata.make_metadata
 
 
 def run_experiment(
@@ -217,6 +219,9 @@ class ExperimentRunner:
             batch_size=_batch_size(params),
             is_enabled=self._is_chief,
         )
+        self._hyperparameter_log = hyperparameter_logger.make_action(
+            params, self._trainer, model_dir, is_chief=writes_logs
+        )
         self._train_actions = [*train_actions, *actions.make_train_actions(params)]
         self._eval_actions = [*eval_actions, *self._make_eval_actions()]
         self._logs: Logs = {}
@@ -243,6 +248,7 @@ class ExperimentRunner:
             self._manager.close()
         finally:
             self._log.close()
+            self._hyperparameter_log.end()
 
     @property
     def _step(self) -> int:
@@ -258,6 +264,7 @@ class ExperimentRunner:
                 received=str(trainer.train_steps),
             )
         self._restore_or_initialize()
+        self._hyperparameter_log.begin()
         summaries = self._log.in_step_summaries(self._trainer.global_step, trainer.summary_interval)
         with interruption.StopSignals() as stop, summaries:
             try:
@@ -350,6 +357,7 @@ class ExperimentRunner:
             logs['time/images_per_sec'] = rate * _batch_size(self._params)
         self._log.write_train(step, logs)
         self._progress.update(step, logs, is_logged=True)
+        self._hyperparameter_log.write_train(logs)
         for action in self._train_actions:
             action(logs)
 
@@ -359,6 +367,8 @@ class ExperimentRunner:
         self._evaluated_step = step
         self._log.write_validation(step, self._logs)
         self._progress.message(f'step {step}  evaluation: {describe(self._logs)}')
+        if self._is_training:
+            self._hyperparameter_log.write_validation(self._logs)
         for action in self._eval_actions:
             action(self._logs)
         self._progress.resume(step)
@@ -467,18 +477,6 @@ def make_optimizer(task: base_task.Task, params: Any) -> keras.optimizers.Optimi
     privacy = getattr(params.task, 'differential_privacy_config', None)
     extra = {} if privacy is None else {'dp_config': privacy}
     return task.create_optimizer(params.trainer.optimizer_config, params.runtime, **extra)
-
-
-def make_metadata(params: Any) -> str:
-    """JSON text for the checkpoints: class names and ids, if the task has them, and versions."""
-    names = ('class_names', 'category_ids', 'num_classes')
-    content = {name: getattr(params.task, name) for name in names if hasattr(params.task, name)}
-    versions = {
-        'tensorflow': tf.__version__,
-        'keras': keras.__version__,
-        'python': sys.version.split()[0],
-    }
-    return json.dumps({**content, 'versions': versions}, default=list)
 
 
 def describe(logs: Mapping[str, Any]) -> str:
