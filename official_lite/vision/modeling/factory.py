@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.vision.modeling import classification_model, retinanet_model
+from official_lite.vision.modeling import classification_model, factory_checks, retinanet_model
 from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
 from official_lite.vision.modeling.heads import factory as head_factory
 from official_lite.vision.modeling.layers import detection_generator
+from official_lite.vision.modeling.maskrcnn_factory import build_maskrcnn as build_maskrcnn
 from official_lite.vision.modeling.segmentation_factory import (
     build_segmentation_model as build_segmentation_model,
 )
@@ -93,8 +94,8 @@ def build_retinanet(
     Raises:
         UsageError: If there are fewer than two classes, or the image size does not fit the levels.
     """
-    _check_num_classes(model_config.num_classes)
-    _check_input_size(input_specs.shape[1:3], model_config.max_level)
+    factory_checks.check_num_classes(model_config.num_classes)
+    factory_checks.check_input_size(input_specs.shape[1:3], model_config.max_level)
     if backbone is None:
         backbone = backbone_factory.build_backbone(
             input_specs, model_config.backbone, model_config.norm_activation, l2_regularizer
@@ -102,7 +103,7 @@ def build_retinanet(
     if decoder is None:
         decoder = decoder_factory.build_decoder(backbone.output_specs, model_config, l2_regularizer)
     features = backbone.output_specs if decoder is None else decoder.output_specs
-    _check_levels(features, model_config)
+    factory_checks.check_levels(features, model_config)
     anchor_config = model_config.anchor
     head = head_factory.build_head(
         features,
@@ -126,7 +127,7 @@ def build_retinanet(
 
 def build_detection_generator(config: Any) -> detection_generator.MultilevelDetectionGenerator:
     """Builds a detection generator from a `configs.retinanet.DetectionGenerator`."""
-    try:
+    with factory_checks.located('task.model.detection_generator'):
         return detection_generator.MultilevelDetectionGenerator(
             apply_nms=config.apply_nms,
             pre_nms_top_k=config.pre_nms_top_k,
@@ -144,45 +145,4 @@ def build_detection_generator(config: Any) -> detection_generator.MultilevelDete
             pre_nms_top_k_sharding_block=config.pre_nms_top_k_sharding_block,
             nms_v3_refinements=config.nms_v3_refinements,
             name='detection_generator',
-        )
-    except ValueError as error:
-        raise errors.UsageError(str(error), where='task.model.detection_generator') from error
-
-
-def _check_num_classes(num_classes: int) -> None:
-    if num_classes < 2:
-        raise errors.UsageError(
-            'a detector needs at least one class besides background, which counts as one',
-            where='task.model.num_classes',
-            expected='2 or more',
-            received=str(num_classes),
-        )
-
-
-def _check_input_size(sides: Any, max_level: int) -> None:
-    stride = 2**max_level
-    known = [side for side in sides if side is not None]
-    if any(side % stride for side in known):
-        fitting = [
-            None if side is None else max(stride, round(side / stride) * stride) for side in sides
-        ]
-        raise errors.UsageError(
-            f'feature maps of level {max_level} are {stride} times smaller than images',
-            where='task.model.input_size',
-            expected=f'multiples of {stride}',
-            received=f'{list(sides)}',
-            hint=f'for example {fitting}, or a lower max_level',
-        )
-
-
-def _check_levels(features: Mapping[str, Any], model_config: Any) -> None:
-    wanted = [str(level) for level in range(model_config.min_level, model_config.max_level + 1)]
-    missing = [level for level in wanted if level not in features]
-    if missing:
-        raise errors.UsageError(
-            f'there are no features of level {", ".join(missing)}',
-            where='task.model',
-            expected=f'min_level and max_level among {sorted(features)}',
-            received=f'min_level={model_config.min_level}, max_level={model_config.max_level}',
-            hint="decoder.type='fpn' makes further levels",
         )

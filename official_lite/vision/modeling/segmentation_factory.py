@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Optional
 
 import keras
 
 from official_lite import errors
 from official_lite.vision import registries
-from official_lite.vision.modeling import segmentation_model
+from official_lite.vision.modeling import factory_checks, segmentation_model
 from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
 from official_lite.vision.modeling.heads import segmentation_heads
@@ -54,12 +52,12 @@ def build_segmentation_model(
             input_specs, model_config.backbone, model_config.norm_activation, l2_regularizer
         )
     shapes = backbone.output_specs
-    with _located('task.model.decoder'):
+    with factory_checks.located('task.model.decoder'):
         if decoder is None:
             decoder = decoder_factory.build_decoder(shapes, model_config, l2_regularizer)
         if decoder is not None and not decoder.built:
             decoder.build(shapes)
-    with _located('task.model.head'):
+    with factory_checks.located('task.model.head'):
         build_head = (
             registries.HEADS.find_builder(model_config.head)
             or segmentation_heads.build_segmentation_head
@@ -70,17 +68,6 @@ def build_segmentation_model(
             model_config=model_config,
             l2_regularizer=l2_regularizer,
         )
-    with _located('task.model.mask_scoring_head'):
+    with factory_checks.located('task.model.mask_scoring_head'):
         scoring = segmentation_heads.build_mask_scoring_head(model_config, l2_regularizer)
     return segmentation_model.SegmentationModel(backbone, decoder, head, scoring)
-
-
-@contextlib.contextmanager
-def _located(where: str) -> Iterator[None]:
-    """Says of a refusal which part of the config it is about."""
-    try:
-        yield
-    except errors.OfficialLiteError:
-        raise
-    except ValueError as error:
-        raise errors.UsageError(str(error), where=where) from error

@@ -66,7 +66,8 @@ def select_per_class(
     """Suppresses overlaps within each class.
 
     Args:
-        boxes: Boxes in pixels, float32 [batch, candidates, 4].
+        boxes: Boxes in pixels, float32 [batch, candidates, 4], or [batch, candidates, classes, 4]
+            where each class has its own.
         scores: float32 [batch, candidates, classes].
         max_num_detections: Number of detections per image.
         score_threshold: What scores must exceed.
@@ -80,23 +81,23 @@ def select_per_class(
         The detections.
     """
     if drop_empty_boxes:
-        has_extent = tf.reduce_any(boxes > 0.0, axis=-1, keepdims=True)
+        has_extent = tf.reduce_any(boxes > 0.0, axis=-1)
+        has_extent = has_extent if _has_class_boxes(boxes) else has_extent[..., None]
         scores = tf.where(has_extent, scores, -np.inf)
-    # One candidate that never wins keeps tensors from being empty.
-    boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
-    scores = tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
+    boxes, scores = _add_loser(boxes, scores)
     threshold = _kernel_threshold(iou_threshold, is_threshold_suppressed)
 
     def select(num_best: Optional[int]) -> tuple[Selection, tf.Tensor]:
         ranked = _rank_pairs(scores, score_threshold, num_best)
         if num_best is None:
-            keys, columns = _scatter_keys(ranked, ranked.indices, tf.shape(scores)), boxes
+            keys = _scatter_keys(ranked, ranked.indices, tf.shape(scores))
+            columns = boxes if _has_class_boxes(boxes) else boxes[:, :, None, :]
         else:  # few of the boxes, each as often as it is among the pairs
             ranks = tf.broadcast_to(tf.range(tf.shape(ranked.scores)[1]), tf.shape(ranked.scores))
             keys = _scatter_keys(
                 ranked, ranks, tf.concat([tf.shape(ranks), tf.shape(scores)[2:]], 0)
             )
-            columns = tf.gather(boxes, ranked.indices, batch_dims=1)
+            columns = _take_boxes(boxes, ranked.indices, ranked.classes)[:, :, None, :]
         if pre_nms_top_k is not None:
             keys = _keep_top_k_per_class(keys, pre_nms_top_k)
         return _suppress(boxes, ranked, keys, columns, max_num_detections, threshold)
@@ -153,9 +154,7 @@ def select_soft(
     fall with the overlap.
     """
     num_classes = scores.shape[-1]
-    # One candidate that never wins keeps tensors from being empty.
-    boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
-    scores = tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
+    boxes, scores = _add_loser(boxes, scores)
     top_k = tf.minimum(tf.shape(scores)[1], pre_nms_top_k)
     by_class = tf.transpose(scores, [0, 2, 1])  # [batch, classes, candidates]
     top_scores, top_indices = tf.nn.top_k(by_class, top_k)
@@ -165,8 +164,11 @@ def select_soft(
 
     def select_one(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         pair, one_scores, one_indices = inputs
+        one_boxes = boxes[pair // num_classes]
+        if _has_class_boxes(boxes):
+            one_boxes = one_boxes[:, pair % num_classes]
         chosen, soft_scores = tf.image.non_max_suppression_with_scores(
-            tf.gather(boxes[pair // num_classes], one_indices),
+            tf.gather(one_boxes, one_indices),
             one_scores,
             max_num_detections,
             iou_threshold=iou_threshold,
@@ -194,13 +196,34 @@ def select_soft(
     )
     is_valid = flat_scores > -1.0
     chosen = tf.where(is_valid, tf.gather(flat_indices, order, batch_dims=1), 0)
+    classes = tf.where(is_valid, order // max_num_detections, 0)
     return Selection(
-        boxes=tf.where(is_valid[..., None], tf.gather(boxes, chosen, batch_dims=1), 0.0),
+        boxes=tf.where(is_valid[..., None], _take_boxes(boxes, chosen, classes), 0.0),
         scores=tf.where(is_valid, flat_scores, 0.0),
-        classes=tf.where(is_valid, order // max_num_detections, 0),
+        classes=classes,
         indices=chosen,
         num_valid=tf.reduce_sum(tf.cast(is_valid, tf.int32), axis=1),
     )
+
+
+def _has_class_boxes(boxes: tf.Tensor) -> bool:
+    return len(boxes.shape) == 4
+
+
+def _add_loser(boxes: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One candidate more, which never wins and keeps tensors from being empty."""
+    others = [[0, 0]] * (len(boxes.shape) - 2)
+    boxes = tf.pad(boxes, [[0, 0], [0, 1], *others])
+    return boxes, tf.pad(scores, [[0, 0], [0, 1], [0, 0]], constant_values=-np.inf)
+
+
+def _take_boxes(boxes: tf.Tensor, indices: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """Boxes [batch, pairs, 4] of candidates `indices` for `classes`, int32 [batch, pairs]."""
+    if _has_class_boxes(boxes):
+        num_classes = tf.shape(boxes)[2]
+        boxes = tf.reshape(boxes, [tf.shape(boxes)[0], -1, 4])
+        indices = indices * num_classes + classes
+    return tf.gather(boxes, indices, batch_dims=1)
 
 
 def _kernel_threshold(iou_threshold: float, is_threshold_suppressed: bool) -> float:
@@ -260,10 +283,10 @@ def _suppress(
     Its result then tells which pairs remain, and equal scores have an order.
 
     Args:
-        boxes: float32 [batch, candidates, 4].
+        boxes: See `select_per_class`.
         ranked: The pairs.
         keys: See `_scatter_keys`.
-        columns: Boxes of the columns of `keys`, float32 [batch, columns, 4].
+        columns: Boxes of the columns of `keys`, float32 [batch, columns, 1 or classes, 4].
         max_num_detections: Number of detections per image.
         kernel_threshold: Overlap above which the kernel suppresses.
 
@@ -271,7 +294,7 @@ def _suppress(
         The detections, and whether no further pairs could change them (bool scalar).
     """
     _, kept_keys, _, num_valid = tf.image.combined_non_max_suppression(
-        columns[:, :, None, :],
+        columns,
         tf.transpose(keys, [0, 2, 1]),
         max_output_size_per_class=max_num_detections,
         max_total_size=max_num_detections,
@@ -289,12 +312,11 @@ def _suppress(
         )
         return tf.ensure_shape(chosen, [None, max_num_detections])
 
-    indices = take(ranked.indices)
-    chosen_boxes = tf.gather(boxes, indices, batch_dims=1)
+    indices, classes = take(ranked.indices), take(ranked.classes)
     selection = Selection(
-        boxes=tf.where(is_valid[..., None], chosen_boxes, 0.0),
+        boxes=tf.where(is_valid[..., None], _take_boxes(boxes, indices, classes), 0.0),
         scores=take(ranked.scores),
-        classes=take(ranked.classes),
+        classes=classes,
         indices=indices,
         num_valid=num_valid,
     )

@@ -1,10 +1,17 @@
-"""Resizing with another scale for each image of a batch."""
+"""Resizing with another scale for each image of a batch, and crops, under Model Garden's names."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-__all__ = ['bilinear_resize_with_crop_and_pad']
+from official_lite.vision.ops.mask_crop import crop_mask_in_target_box
+from official_lite.vision.ops.roi_align import multilevel_crop_and_resize
+
+__all__ = [
+    'bilinear_resize_with_crop_and_pad',
+    'crop_mask_in_target_box',
+    'multilevel_crop_and_resize',
+]
 
 
 def bilinear_resize_with_crop_and_pad(

@@ -13,6 +13,7 @@ from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
 from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.modeling.heads import factory
+from official_lite.vision.modeling.heads.rpn_head import RPNHead as RPNHead
 from official_lite.vision.modeling.layers import nn_layers, shared_convolution
 
 # Share of positive anchors that the classifier assumes at the start:

@@ -13,6 +13,9 @@ import keras
 import tensorflow as tf
 
 from official_lite.vision.modeling.layers import box_predictions
+from official_lite.vision.modeling.layers.roi_detection_generator import (
+    DetectionGenerator as DetectionGenerator,
+)
 from official_lite.vision.ops import box_ops, nms, nms_v3, tflite_postprocess
 
 Levels = Mapping[str, tf.Tensor]
