@@ -15,6 +15,9 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     'experiments': ('experiments', 'List all experiments.'),
     'config': ('config', "Print an experiment's config, or its JSON Schema."),
     'data': ('data', 'Convert, inspect or preview a data set.'),
+    'tune': ('tune', 'Search for the best values of an experiment.'),
+    'diff': ('diff', 'Show what differs between two runs, and what came of it.'),
+    'runs': ('runs', 'List the runs in a folder.'),
     'check-eval': ('check_eval', 'Evaluate the ground truth as if it were detected: AP must be 1.'),
 }
 

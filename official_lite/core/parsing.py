@@ -31,10 +31,8 @@ __all__ = [
 _BY_NAMES = '--hparams_overrides'
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # Where config files live that are found by name: in an installed package, and in a checkout.
-CONFIG_FOLDERS = (
-    _PACKAGE / 'packaged_configs' / 'experiments',
-    _PACKAGE.parent / 'configs' / 'experiments',
-)
+CONFIG_FOLDERS = (_PACKAGE / 'packaged_configs', _PACKAGE.parent / 'configs')
+_EXPERIMENTS = 'experiments'
 
 
 @dataclasses.dataclass
@@ -209,23 +207,28 @@ def parse_experiment(flags_obj: Any) -> ParsedExperiment:
     return ParsedExperiment(config, parser.experiment, parser.imports)
 
 
-def find_config_file(name: str) -> str:
+def find_config_file(name: str, folder: str = _EXPERIMENTS, flag: str = '--config_file') -> str:
     """Returns the path of a config file: the name itself, or a file that comes with the package.
+
+    Args:
+        name: Path or name.
+        folder: Which of the package's folders of configs.
+        flag: The flag that names it, for messages.
 
     Raises:
         UsageError: If there is no such file; tells the nearest of those that there are.
     """
     if '://' in name or os.path.isfile(name):
         return name
-    where = f'--config_file={name}'
+    where = f'{flag}={name}'
     if os.path.isdir(name):
         params = os.path.join(name, run_files.PARAMS_FILE)
-        hint = f'use --config_file={params}' if os.path.isfile(params) else 'name a file in it'
+        hint = f'use {flag}={params}' if os.path.isfile(params) else 'name a file in it'
         raise errors.UsageError('this is a folder', where=where, hint=hint)
-    for folder in CONFIG_FOLDERS:
-        if not os.path.isabs(name) and (folder / name).is_file():
-            return str(folder / name)
-    known = list_config_files()
+    for root in CONFIG_FOLDERS:
+        if not os.path.isabs(name) and (root / folder / name).is_file():
+            return str(root / folder / name)
+    known = list_config_files(folder)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f'did you mean {near[0]!r}?' if near else ''
     raise errors.UsageError(
@@ -236,20 +239,14 @@ def find_config_file(name: str) -> str:
     )
 
 
-def list_config_files() -> list[str]:
+def list_config_files(folder: str = _EXPERIMENTS) -> list[str]:
     """Names of the config files that come with the package."""
     names = {
-        path.relative_to(folder).as_posix()
-        for folder in CONFIG_FOLDERS
-        for path in folder.rglob('*.yaml')
+        path.relative_to(root / folder).as_posix()
+        for root in CONFIG_FOLDERS
+        for path in (root / folder).rglob('*.yaml')
     }
     return sorted(names)
-
-
-def _is_at(path: str, leaf: str) -> bool:
-    """Whether a path is a leaf, is inside of its value, or has it inside."""
-    shorter, longer = sorted((path, leaf), key=len)
-    return longer.startswith(shorter) and longer[len(shorter) : len(shorter) + 1] in ('', '.', '[')
 
 
 def _as_list(value: str | Iterable[str] | None) -> list[str]:
