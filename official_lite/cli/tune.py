@@ -48,9 +48,7 @@ def main(argv: list[str]) -> int:
         if not getattr(values, name):
             raise errors.UsageError('a study needs this flag', where=f'--{name}')
     parsed = parsing.parse_experiment(values)
-    path = parsing.find_config_file(
-        values.search_space, folder=_FOLDER, flag='--search_space'
-    )
+    path = parsing.find_config_file(values.search_space, folder=_FOLDER, flag='--search_space')
     space = space_files.load_space_file(path)
     problems = list(space.problems)
     result = study.run_study(
@@ -134,7 +132,7 @@ def _define(values: flags.FlagValues) -> None:
         'objective',
         None,
         'A metric of the evaluation and its direction, AP:max. Repeat it for several objectives. By '
-        "default the one that decides which checkpoint is best.",
+        'default the one that decides which checkpoint is best.',
         **to,
     )
     flags.DEFINE_integer('n_trials', None, 'Trials in all, those of earlier calls included.', **to)

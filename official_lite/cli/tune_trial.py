@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 
 from official_lite.cli import train
-from official_lite.tuning import file_lock
+from official_lite.core import file_lock
 
 __all__ = ['main']
 

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from official_lite.modeling import hyperparams
-from official_lite.tuning import records, trial_files
+from official_lite.tuning import config_files, records, trial_files
 from official_lite.tuning.live_table import format_params
 from official_lite.tuning.search_space import SearchSpace
 from official_lite.tuning.study_config import Objective
@@ -80,7 +80,7 @@ def save_best(
         )
         chosen = format_params(record.params, {})
         header = f'# Trial {record.number} of {len(trials)}: {reached}\n# {chosen}\n'
-        trial_files.save_config(
+        config_files.save_config(
             path, config, experiment=experiment, imports=imports, header=header
         )
     return [path for path, _ in targets]

@@ -93,9 +93,7 @@ def _to_record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     )
 
 
-def find_best(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective]
-) -> list[TrialRecord]:
+def find_best(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
     """The best complete trial; with several objectives all that no other one dominates.
 
     Of equal ones the first; in order of the first objective, the best in front.

@@ -69,9 +69,7 @@ def build_sampler(
     return optuna_samplers.SeededSampler(lambda number: make(_mix_seed(seed, number)))
 
 
-def _make_factory(
-    name: str, config: Any
-) -> Callable[[int], optuna.samplers.BaseSampler]:
+def _make_factory(name: str, config: Any) -> Callable[[int], optuna.samplers.BaseSampler]:
     import optuna
 
     if name == 'random':

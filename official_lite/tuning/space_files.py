@@ -1,12 +1,12 @@
 """Search spaces as YAML: settings of the study, and a tree of paths whose leaves are domains.
 
-    sampler: {type: tpe}
-    n_trials: 20
-    space:
-      trainer.optimizer_config.optimizer.type: {choice: [sgd, adamw]}
-      trainer.optimizer_config.optimizer.sgd.momentum: {uniform: [0.8, 0.99]}
-      task.train_data.global_batch_size: {choice: [8, 16]}
-      task.model.min_level: 3
+sampler: {type: tpe}
+n_trials: 20
+space:
+  trainer.optimizer_config.optimizer.type: {choice: [sgd, adamw]}
+  trainer.optimizer_config.optimizer.sgd.momentum: {uniform: [0.8, 0.99]}
+  task.train_data.global_batch_size: {choice: [8, 16]}
+  task.model.min_level: 3
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def parse_space(
         return list(_iterate_parameters(space, '', problems))
     received = errors.describe(space) if space is not None else 'nothing'
     expected = '`path: domain` lines'
-    problems.append(
-        errors.Problem(SPACE_KEY, expected=expected, received=received, source=source)
-    )
+    problems.append(errors.Problem(SPACE_KEY, expected=expected, received=received, source=source))
     return []
 
 

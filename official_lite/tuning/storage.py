@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from official_lite import errors
 from official_lite.modeling import hyperparams
-from official_lite.tuning import file_lock, study_config
+from official_lite.core import file_lock
 from official_lite.tuning.domains import Stored
 from official_lite.tuning.search_space import SearchSpace
 
@@ -98,9 +98,7 @@ def open_study(
             storage=storage, study_name=name, directions=directions, sampler=sampler, pruner=pruner
         )
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(
-            storage=storage, study_name=name, sampler=sampler, pruner=pruner
-        )
+        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
         _check_identity(study, directions, identity)
     else:
         if first is not None:

@@ -1,18 +1,18 @@
 """`tune`: searches over a config, in a folder that a later call goes on in.
 
-    from official_lite import tuning
+from official_lite import tuning
 
-    result = tuning.tune(
-        'retinanet_custom',
-        {
-            'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate':
-                tuning.LogUniform(1e-4, 1e-2),
-            'task.train_data.global_batch_size': tuning.Choice([8, 16]),
-        },
-        study_dir='runs/study',
-        n_trials=12,
-    )
-    print(result.best.params, result.best.values)
+result = tuning.tune(
+    'retinanet_custom',
+    {
+        'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate':
+            tuning.LogUniform(1e-4, 1e-2),
+        'task.train_data.global_batch_size': tuning.Choice([8, 16]),
+    },
+    study_dir='runs/study',
+    n_trials=12,
+)
+print(result.best.params, result.best.values)
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from official_lite import errors
 from official_lite.core import config_definitions as cfg
-from official_lite.core import exp_factory, plugins
+from official_lite.core import exp_factory, file_lock, plugins
 from official_lite.modeling import hyperparams
 from official_lite.tuning import (
-    file_lock,
     live_table,
     outputs,
     plots,
@@ -114,9 +113,7 @@ def tune(
     """
     if isinstance(config, str):
         config = exp_factory.get_exp_config(config)
-    parameters = (
-        space_checks.make_parameters(space) if isinstance(space, Mapping) else list(space)
-    )
+    parameters = space_checks.make_parameters(space) if isinstance(space, Mapping) else list(space)
     settings = settings.replace() if settings is not None else study_config.StudyConfig()
     settings.override(kwargs)
     return run_study(
@@ -250,9 +247,7 @@ class _Saver:
         """Writes plots and TensorBoard's dashboard."""
         with file_lock.FileLock(self._study_dir / _OUTPUTS_LOCK):
             trials = records.list_records(self._study)
-            tensorboard_hparams.save_hparams(
-                self._study_dir, trials, self._space, self._objectives
-            )
+            tensorboard_hparams.save_hparams(self._study_dir, trials, self._space, self._objectives)
             _, skipped = plots.save_plots(self._study, self._objectives, self._study_dir)
             for reason in skipped:
                 print(f'no plot: {reason}', file=sys.stderr)

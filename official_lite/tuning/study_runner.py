@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from official_lite import errors
 from official_lite.modeling import hyperparams
-from official_lite.tuning import records, trial_files, trial_process, worker_locks
+from official_lite.tuning import config_files, records, trial_files, trial_process, worker_locks
 from official_lite.tuning.search_space import SearchSpace
 from official_lite.tuning.study_config import Objective, StudyConfig
 
@@ -43,9 +43,7 @@ class TooManyFailures(errors.OfficialLiteError):
 class _Running:
     """A trial at work: its Optuna trial, its process, and what has been reported."""
 
-    def __init__(
-        self, trial: optuna.Trial, process: trial_process.TrialProcess, slot: int
-    ) -> None:
+    def __init__(self, trial: optuna.Trial, process: trial_process.TrialProcess, slot: int) -> None:
         attributes = trial.user_attrs
         self.trial = trial
         self.process = process
@@ -193,7 +191,7 @@ class StudyRunner:
         except hyperparams.ConfigError as error:
             self._tell_failure(trial, f'these values do not fit together: {error}')
             return False
-        trial_files.save_config(
+        config_files.save_config(
             trial_dir / trial_files.CONFIG_FILE,
             config,
             experiment=self._experiment,
@@ -251,9 +249,7 @@ class StudyRunner:
             running.trial.set_user_attr(records.STEP_KEY, picked.step)
         running.trial.set_user_attr(records.WALL_SECS_KEY, round(running.wall_secs, 2))
 
-    def _report(
-        self, running: _Running, evaluations: Sequence[trial_files.Evaluation]
-    ) -> None:
+    def _report(self, running: _Running, evaluations: Sequence[trial_files.Evaluation]) -> None:
         """Reports evaluations to the pruner, which may end the trial."""
         if len(self._objectives) > 1:
             return

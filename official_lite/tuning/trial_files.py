@@ -1,4 +1,4 @@
-"""The folder of a trial: the config that it runs, its log, and the evaluations that it has made."""
+"""The folder of a trial: its log, and the evaluations that it has made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from official_lite.modeling import hyperparams
-from official_lite.modeling.hyperparams import yaml_files
 from official_lite.tuning.study_config import Objective
 
 __all__ = [
@@ -21,7 +19,7 @@ __all__ = [
     'get_trial_dir',
     'load_evaluations',
     'pick_evaluation',
-    'save_config',
+    'write_atomically',
 ]
 
 CONFIG_FILE = 'config.yaml'
@@ -29,7 +27,7 @@ LOG_FILE = 'trial.log'
 _METRICS_FILE = 'metrics.jsonl'
 _PREFIX = 'eval/'
 _TAIL_BYTES = 20_000
-_LONGEST_WORDS = 300
+_LONGEST_WORDS = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +51,6 @@ class Evaluation:
 def get_trial_dir(study_dir: pathlib.Path, number: int) -> pathlib.Path:
     """The model_dir of a trial."""
     return study_dir / 'trials' / f'{number:05d}'
-
-
-def save_config(
-    path: pathlib.Path,
-    config: hyperparams.Config,
-    *,
-    experiment: str,
-    imports: Sequence[str],
-    header: str = '',
-) -> None:
-    """Writes a config as a file for `--config_file`, under another name first.
-
-    Args:
-        path: The file.
-        config: The config.
-        experiment: Name of the experiment.
-        imports: Modules that it needs.
-        header: Lines to begin with, comments.
-    """
-    tree = {'experiment': experiment, 'imports': list(imports), **config.to_dict()}
-    write_atomically(path, header + yaml_files.dump_yaml(tree))
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -127,7 +104,7 @@ def pick_evaluation(
 
 
 def find_last_words(trial_dir: pathlib.Path) -> str:
-    """The last line of a trial's log that says why it ended, '' if there is none."""
+    """What the end of a trial's log says of why it ended, '' if nothing."""
     try:
         with (trial_dir / LOG_FILE).open('rb') as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -135,6 +112,6 @@ def find_last_words(trial_dir: pathlib.Path) -> str:
     except OSError:
         return ''
     said = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in said if line.startswith('error: ')]
-    words = errors[-1] if errors else said[-1] if said else ''
+    begins = [index for index, line in enumerate(said) if line.startswith('error: ')]
+    words = ' '.join(said[begins[-1] :]) if begins else said[-1] if said else ''
     return words.removeprefix('error: ')[:_LONGEST_WORDS]

@@ -15,7 +15,7 @@ import socket
 import uuid
 from typing import TYPE_CHECKING
 
-from official_lite.tuning import file_lock
+from official_lite.core import file_lock
 
 if TYPE_CHECKING:
     import optuna

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from official_lite import errors
+from official_lite.core import file_lock
 
 __all__ = [
     'dump_error',
@@ -22,6 +24,7 @@ __all__ = [
     'get_cached_arrays',
     'get_cached_reasons',
     'load_error',
+    'make_once',
     'open_atomically',
 ]
 
@@ -63,6 +66,24 @@ def open_atomically(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def make_once(path: Path) -> Iterator[bool]:
+    """Yields whether `path` has to be made; other processes that want it wait until the block ends.
+
+    Where there can be no lock, each process makes its own.
+    """
+    lock = file_lock.FileLock(path.with_name(f'.{path.name}.lock'))
+    try:
+        lock.acquire(math.inf)
+    except OSError:
+        yield not path.exists()
+        return
+    try:
+        yield not path.exists()
+    finally:
+        lock.release()
 
 
 def get_cached_reasons(description: Any, find: Callable[[], dict[int, str]]) -> dict[int, str]:

@@ -99,7 +99,9 @@ def load_scenes(split: str, num_scenes: int | None = None) -> Scenes:
         num_scenes = DEFAULT_NUM_SCENES[split]
     path = data_cache.get_cache_dir() / f'digits-v{VERSION}-{split}-{num_scenes}.npz'
     if not path.exists():
-        _save_scenes(path, _compose_in_parallel(split, num_scenes))
+        with data_cache.make_once(path) as is_missing:
+            if is_missing:
+                _save_scenes(path, _compose_in_parallel(split, num_scenes))
         forget()
     try:
         return _read_scenes(path)

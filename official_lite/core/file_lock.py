@@ -31,16 +31,23 @@ class FileLock:
         self._file: IO[Any] | None = None
 
     def try_acquire(self) -> bool:
-        """Takes the lock if nobody else has it; returns whether it did."""
+        """Takes the lock if nobody else has it; returns whether it did.
+
+        Raises:
+            OSError: The file cannot be made, or its file system has no locks.
+        """
         if self._file is not None:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = open(self.path, 'a+')
         try:
             _lock(file)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             file.close()
             return False
+        except OSError:
+            file.close()
+            raise
         self._file = file
         return True
 
