@@ -22,12 +22,13 @@ from official_lite.core import (
     garbage,
     graph_code,
     input_pipelines,
+    layer_control,
     pace,
     replicas,
     step_logs,
 )
 from official_lite.core import hyperparameters as hyperparameters_lib
-from official_lite.modeling import freezing
+from official_lite.modeling import layer_overrides
 
 Logs = dict[str, Any]
 
@@ -93,10 +94,8 @@ class Trainer:
         self._num_batches = _make_counter('num_batches')
         self._epoch = _make_counter('epoch')
         self._random_states = {'random/global': replicas.get_global_seed_state()}
+        self._layer_control = layer_control.LayerControl(self._model, self._config)
         self._model_keys = checkpoints.model_variables(self._model)
-        freezing.freeze(
-            self._model, self._model_keys, getattr(self._config.task, 'freeze', None) or []
-        )
         exported = {**self._model_keys, checkpoints.STEP_KEY: self._global_step}
         self.export_checkpoint = checkpoints.FlatCheckpoint(exported, metadata)
         self.checkpoint = checkpoints.FlatCheckpoint(
@@ -120,7 +119,9 @@ class Trainer:
             optimizer.set_variable_keys(self._model_keys)
         if hasattr(optimizer, 'shadow_copy') and not optimizer.has_shadow_copy:
             optimizer.shadow_copy(self._model)
+        self._layer_control.configure_optimizer(optimizer)
         optimizer.build(self._model.trainable_variables)
+        self._layer_control.check_optimizer(optimizer)
         return checkpoints.optimizer_variables(optimizer, self._model_keys)
 
     def _build_metrics(self, train: bool, evaluate: bool) -> None:
@@ -177,6 +178,11 @@ class Trainer:
     @property
     def model(self) -> keras.Model:
         return self._model
+
+    @property
+    def layer_settings(self) -> layer_overrides.LayerSettings | None:
+        """What became of `task.layer_overrides` and layer-wise decay; None without either."""
+        return self._layer_control.settings
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:
@@ -244,6 +250,7 @@ class Trainer:
     def initialize(self) -> None:
         """Starts from `task.init_checkpoint`, for a run that has no checkpoint of its own."""
         self._task.initialize(self._model)
+        self._layer_control.reinitialize()
 
     def fit(
         self,

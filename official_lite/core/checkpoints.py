@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.core import checkpoint_fit
 from official_lite.modeling import model_keys as keys_lib
 from official_lite.modeling import variable_keys
 
@@ -101,15 +102,22 @@ class FlatCheckpoint:
     def read(self, path_prefix: str) -> None:
         """Sets every variable from the file.
 
+        What may differ is said in `checkpoint_fit`: a variable that was not trained then has no state in
+        the optimizer, which begins anew; of one that is not trained any more it is left out.
+
         Raises:
             CheckpointError: the file is missing or damaged, lacks a variable, has one too many, or has one of
                 another shape. Nothing is changed then.
         """
         source = CheckpointSource(path_prefix)
         _check_same(self.variables, source, source.shapes)
-        values = {key: source.read(key) for key in self.variables}
-        for key, variable in self.variables.items():
-            variable.assign(tf.cast(values[key], variable.dtype))
+        values = {key: source.read(key) for key in self.variables if key in source.shapes}
+        for key in self.variables.keys() - values.keys():
+            averaged = checkpoint_fit.averaged_variable(key)
+            if averaged is not None:
+                values[key] = values[averaged]
+        for key, value in values.items():
+            self.variables[key].assign(tf.cast(value, self.variables[key].dtype))
 
 
 class CheckpointSource:
@@ -184,9 +192,10 @@ def read_model(
     values = {
         key: source.read(average(key) if use_averages and average(key) in source.shapes else key)
         for key in variables
+        if key in source.shapes
     }
-    for key, variable in variables.items():
-        variable.assign(tf.cast(values[key], variable.dtype))
+    for key, value in values.items():
+        variables[key].assign(tf.cast(value, variables[key].dtype))
     return int(source.read(STEP_KEY))
 
 
@@ -326,6 +335,16 @@ def find_checkpoint(path: str) -> str:
     return found
 
 
+def make_no_averages_error(path: str) -> errors.CheckpointError:
+    """The error for moving averages that a run did not make."""
+    return errors.CheckpointError(
+        'the checkpoint has no moving averages',
+        where=path,
+        expected='one of a run with trainer.optimizer_config.ema',
+        hint='set task.init_checkpoint_averages=false',
+    )
+
+
 def _find_in_folder(path: str) -> str | None:
     saved_model = os.path.join(path, 'variables', 'variables')
     if tf.io.gfile.exists(saved_model + '.index'):
@@ -435,8 +454,10 @@ def _check_same(
     variables: Mapping[str, tf.Variable], source: CheckpointSource, offered: Iterable[str]
 ) -> None:
     """Raises `CheckpointError` unless `offered`, keys of `source`, are those of `variables`."""
-    missing = sorted(set(variables) - set(source.shapes))
-    surplus = sorted(set(offered) - set(variables))
+    missing = set(variables) - set(source.shapes)
+    missing = sorted(missing - checkpoint_fit.find_optional(set(variables), set(source.shapes)))
+    surplus = set(offered) - set(variables)
+    surplus = sorted(surplus - checkpoint_fit.find_optional(set(source.shapes), set(variables)))
     differing = sorted(
         f'{key} {source.shapes[key]} instead of {tuple(v.shape)}'
         for key, v in variables.items()

@@ -52,7 +52,7 @@ def freeze(
         if not matched:
             raise _nothing_matched(pattern, keys, where)
         frozen.update(matched)
-    _freeze_variables(model, frozen.values())
+    freeze_variables(model, frozen.values())
     if frozen and not model.trainable_variables:
         raise FreezeError(
             'nothing is left to train', where=where, expected='patterns that spare some variables'
@@ -60,7 +60,7 @@ def freeze(
     return tuple(frozen)
 
 
-def _freeze_variables(model: keras.Model, variables: Iterable[Any]) -> None:
+def freeze_variables(model: keras.Model, variables: Iterable[Any]) -> None:
     identities = {variable_keys.identity(variable) for variable in variables}
     # Keras' own objects: `trainable_variables` asks these, and not the tf.Variable inside.
     for variable in model.variables:

@@ -89,12 +89,10 @@ class Muon(ReplicatedOptimizer, keras.optimizers.Muon):
         is_embedding = self.exclude_embeddings and 'embedding' in key.lower()
         return not (rank == 2 or is_kernel) or is_embedding or self._excluded.match(key)
 
-    def variable_weight_decay(self, variable: tf.Variable) -> float:
+    def own_weight_decay(self, variable: tf.Variable) -> float:
         is_adamw = self._should_use_adamw(self._model_variable(variable))
         rate = self.adam_weight_decay if is_adamw else self.weight_decay
-        if not (rate and self._has_decay(variable)):
-            return 0.0
-        return rate * self._decay_multiplier(variable)
+        return rate if rate and self._has_decay(variable) else 0.0
 
     def _muon_update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, lr: tf.Tensor, m: keras.Variable

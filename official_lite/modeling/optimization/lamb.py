@@ -83,11 +83,9 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         v_hat = v.value / optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
         return m_hat / (tf.sqrt(v_hat) + self.epsilon)
 
-    def variable_weight_decay(self, variable: tf.Variable) -> float:
+    def own_weight_decay(self, variable: tf.Variable) -> float:
         key = self.variable_key(self._model_variable(variable))
-        if not self._do_use_weight_decay(key):
-            return 0.0
-        return self.weight_decay_rate * self._decay_multiplier(variable)
+        return self.weight_decay_rate if self._do_use_weight_decay(key) else 0.0
 
     def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Nothing: the decay is part of `update_step`."""

@@ -96,11 +96,9 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
             return tf.ones([], variable.dtype)
         return lamb.trust_ratio(variable, update, self.eeta)
 
-    def variable_weight_decay(self, variable: tf.Variable) -> float:
+    def own_weight_decay(self, variable: tf.Variable) -> float:
         key = self.variable_key(self._model_variable(variable))
-        if not self._do_use_weight_decay(key):
-            return 0.0
-        return self.weight_decay_rate * self._decay_multiplier(variable)
+        return self.weight_decay_rate if self._do_use_weight_decay(key) else 0.0
 
     def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Nothing: the decay is part of `update_step`."""

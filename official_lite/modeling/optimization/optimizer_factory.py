@@ -117,14 +117,7 @@ class OptimizerFactory:
             OptimizationError: a type is not known, a value that has no default is not set, or
                 values do not fit.
         """
-        config = self._config.learning_rate
-        if config.type == 'constant':
-            rate: Any = config.get().learning_rate
-        else:
-            rate = _build_branch(config, 'learning_rate', LR_CLS)
-        if self._config.warmup.type is None:
-            return rate
-        return _build_branch(self._config.warmup, 'warmup', WARMUP_CLS, rate)
+        return build_learning_rate(self._config.learning_rate, self._config.warmup)
 
     def build_optimizer(
         self,
@@ -186,6 +179,28 @@ class OptimizerFactory:
                 f'received {optimizer!r}'
             )
         return optimizer
+
+
+def build_learning_rate(
+    learning_rate: opt_cfg.LrConfig, warmup: opt_cfg.WarmupConfig
+) -> Union[lr_schedule.Schedule, float]:
+    """Builds a schedule, warm-up included, or a float for a constant rate without warm-up.
+
+    Args:
+        learning_rate: The schedule.
+        warmup: What it begins with.
+
+    Raises:
+        OptimizationError: a type is not known, a value that has no default is not set, or values
+            do not fit.
+    """
+    if learning_rate.type == 'constant':
+        rate: Any = learning_rate.get().learning_rate
+    else:
+        rate = _build_branch(learning_rate, 'learning_rate', LR_CLS)
+    if warmup.type is None:
+        return rate
+    return _build_branch(warmup, 'warmup', WARMUP_CLS, rate)
 
 
 def _replicated(cls: Any) -> Any:

@@ -96,17 +96,17 @@ class RatedOptimizer(clipping_optimizer.ClippingOptimizer):
 
     def variable_weight_decay(self, variable: tf.Variable) -> float:
         """The rate of decoupled weight decay for one variable, 0 for none."""
-        if not (self.weight_decay and self._has_decay(variable)):
-            return 0.0
-        return self.weight_decay * self._decay_multiplier(variable)
+        own = self.own_weight_decay(variable)
+        return own * self._rate_of(variable).weight_decay_multiplier if own else 0.0
+
+    def own_weight_decay(self, variable: tf.Variable) -> float:
+        """The same before `set_variable_rates`: what the optimizer's arguments say."""
+        return self.weight_decay if self.weight_decay and self._has_decay(variable) else 0.0
 
     def _has_decay(self, variable: tf.Variable) -> bool:
         """Whether neither the patterns nor Keras' `exclude_from_weight_decay()` except it."""
         key = self.variable_key(self._model_variable(variable))
         return self._decay_rule.applies_to(key) and self._use_weight_decay(variable)
-
-    def _decay_multiplier(self, variable: tf.Variable) -> float:
-        return self._rate_of(variable).weight_decay_multiplier
 
     def _rate_of(self, variable: tf.Variable) -> variable_rates.VariableRate:
         if not self._rates:

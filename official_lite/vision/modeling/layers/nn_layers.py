@@ -9,6 +9,7 @@ from typing import Any, Optional, Union
 import keras
 import tensorflow as tf
 
+from official_lite import _lazy
 from official_lite.modeling import activations
 from official_lite.modeling import initializers as initializers_lib
 
@@ -175,16 +176,16 @@ class StochasticDepth(keras.layers.Layer):
         rate = stochastic_depth_drop_rate
         if rate is not None and not 0.0 <= rate < 1.0:
             raise ValueError(f'Expected a drop rate of at least 0 and below 1. Received: {rate}')
-        self._drop_rate = rate
+        self.drop_rate = rate
         self.seed_generator = keras.random.SeedGenerator(name='seed_generator') if rate else None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        if not training or not self._drop_rate:
+        if not training or not self.drop_rate:
             return inputs
-        keep_probability = 1.0 - self._drop_rate
+        keep_probability = 1.0 - self.drop_rate
         shape = [tf.shape(inputs)[0]] + [1] * (len(inputs.shape) - 1)
         # float32 whatever the compute dtype: bfloat16 has too few values for an exact rate.
         chance = keras.random.uniform(shape, dtype='float32', seed=self.seed_generator)
@@ -192,7 +193,7 @@ class StochasticDepth(keras.layers.Layer):
         return inputs / keep_probability * is_kept
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), 'stochastic_depth_drop_rate': self._drop_rate}
+        return {**super().get_config(), 'stochastic_depth_drop_rate': self.drop_rate}
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -253,3 +254,15 @@ def serialize_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             value = {'shape': list(value.shape)}
         result[name] = value
     return result
+
+
+# Model Garden has these here too; their modules import this one.
+_HERE = 'official_lite.vision.modeling.layers'
+__getattr__, _ = _lazy.attach(
+    __name__,
+    attributes={
+        'PanopticFPNFusion': f'{_HERE}.feature_fusion:PanopticFPNFusion',
+        'SpatialPyramidPooling': f'{_HERE}.deeplab:SpatialPyramidPooling',
+        'pyramid_feature_fusion': f'{_HERE}.feature_fusion:pyramid_feature_fusion',
+    },
+)
