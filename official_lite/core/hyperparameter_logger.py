@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from official_lite.core import hyperparameter_writers as writers_lib
-from official_lite.core import metrics_log, step_logs
+from official_lite.core import metric_paths, metrics_log, step_logs
 from official_lite.core.hyperparameters import Hyperparameters
 
 __all__ = ['HyperparameterAction', 'HyperparameterLogger', 'make_action']
@@ -109,7 +109,7 @@ class HyperparameterAction:
         mode: str = 'higher',
     ) -> None:
         self._trainer = trainer
-        name = metrics_log.validation_path(monitor.replace('|', '/')) if monitor else ''
+        name = metric_paths.validation_path(monitor) if monitor else ''
         self._recorder = _Recorder(list(writers), name, mode)
 
     def begin(self) -> None:
@@ -118,12 +118,12 @@ class HyperparameterAction:
 
     def write_train(self, logs: Mapping[str, Any]) -> None:
         """Writes the live hyperparameters and the numbers in the logs of training steps."""
-        self._write({metrics_log.train_path(k): v for k, v in metrics_log.scalars(logs).items()})
+        self._write({metric_paths.train_path(k): v for k, v in metrics_log.scalars(logs).items()})
 
     def write_validation(self, logs: Mapping[str, Any]) -> None:
         """The same with the logs of an evaluation, as `eval/NAME`."""
         self._write(
-            {metrics_log.validation_path(k): v for k, v in metrics_log.scalars(logs).items()}
+            {metric_paths.validation_path(k): v for k, v in metrics_log.scalars(logs).items()}
         )
 
     def _write(self, values: dict[str, float]) -> None:
@@ -179,7 +179,7 @@ def make_action(params: Any, trainer: Any, model_dir: str, is_chief: bool) -> Hy
     config = params.trainer
     outputs = getattr(config, 'log_hyperparameters_to', ()) if is_chief else ()
     metric = config.best_checkpoint_eval_metric
-    columns = [metrics_log.validation_path(metric.replace('|', '/'))] if metric else []
+    columns = [metric_paths.validation_path(metric)] if metric else []
     made = writers_lib.make_writers(outputs, model_dir, metrics=columns)
     return HyperparameterAction(trainer, made, metric, config.best_checkpoint_metric_comp)
 

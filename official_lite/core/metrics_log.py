@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from official_lite.core import checkpoints, run_files
+from official_lite.core import checkpoints, metric_paths, run_files
 
 JSONL_NAME = run_files.METRICS_FILE
 TRAIN_SUBDIR = 'train'
-_TRAIN_LOSS = 'training_loss'
-_VALIDATION_LOSS = 'validation_loss'
+train_path = metric_paths.train_path
+validation_path = metric_paths.validation_path
 
 
 class MetricsLog:
@@ -102,21 +102,6 @@ class MetricsLog:
         tf.io.gfile.makedirs(os.path.dirname(path))
         with tf.io.gfile.GFile(path, 'a') as file:
             file.write(json.dumps(line) + '\n')
-
-
-def train_path(name: str) -> str:
-    """`training_loss` is `loss`, `cls_loss` is `loss/cls`; paths and other names stay."""
-    if name in (_TRAIN_LOSS, 'loss'):
-        return 'loss'
-    if name.endswith('_loss') and '/' not in name:
-        return f'loss/{name.removesuffix("_loss")}'
-    return name
-
-
-def validation_path(name: str) -> str:
-    """`AP` is `eval/AP`, `validation_loss` is `eval/loss`, `cls_loss` is `eval/loss/cls`."""
-    name = 'loss' if name == _VALIDATION_LOSS else train_path(name)
-    return name if name.startswith('eval/') else f'eval/{name}'
 
 
 def flatten(logs: Mapping[str, Any], prefix: str = '') -> dict[str, np.ndarray]:

@@ -318,6 +318,15 @@ def exists(path: str) -> bool:
     return bool(tf.io.gfile.exists(path))
 
 
+def is_dir(path: str) -> bool:
+    """Whether a local or remote folder exists."""
+    if '://' not in path:
+        return os.path.isdir(path)
+    import tensorflow as tf
+
+    return bool(tf.io.gfile.isdir(path))
+
+
 def write_text(path: str, text: str) -> None:
     """Writes a file of the run; a local one under another name first, so that it is never half there."""
     is_local = '://' not in path
