@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import pathlib
 import re
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -75,6 +78,15 @@ WITH_SLOW = [
     else pytest.param(*file.values, id=file.id, marks=[pytest.mark.slow, *file.marks])
     for file in RIGHT
 ]
+
+
+@pytest.fixture(autouse=True)
+def free_memory() -> Iterator[None]:
+    """Models and graphs of one file are gone before the next one's are built."""
+    yield
+    if 'keras' in sys.modules:
+        sys.modules['keras'].backend.clear_session()
+        gc.collect()
 
 
 def _parse(experiment: str, path: str) -> Any:

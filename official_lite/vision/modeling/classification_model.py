@@ -35,6 +35,7 @@ class ClassificationModel(keras.Model):
         add_head_batch_norm: Whether features are normalised before they are averaged.
         use_sync_bn, norm_momentum, norm_epsilon: Of that normalisation, see `norm`.
         skip_logits_layer: Whether the averaged features are the output.
+        name: Name of the model.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class ClassificationModel(keras.Model):
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
         skip_logits_layer: bool = False,
-        **kwargs: Any,
+        name: str = 'classification_model',
     ) -> None:
         # Images keep their dtype: only what enters the backbone is cast.
-        super().__init__(**{'name': 'classification_model', 'autocast': False, **kwargs})
+        super().__init__(name=name, autocast=False)
         self.backbone = backbone
         self._options = {
             'num_classes': num_classes,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, scale_permuted
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 from official_lite.vision.modeling.layers.nn_blocks import InvertedBottleneckBlock
 
 __all__ = ['EFFICIENTNET_SCALINGS', 'EfficientNet', 'build_efficientnet']
@@ -74,7 +73,7 @@ EFFICIENTNET_SCALINGS: dict[str, Scaling] = {
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class EfficientNet(keras.Model):
+class EfficientNet(feature_model.FeatureModel):
     """EfficientNet (https://arxiv.org/abs/1905.11946).
 
     Output: a dict from the levels '2' to '5' to feature maps [batch, height / 2^level, width /
@@ -139,27 +138,7 @@ class EfficientNet(keras.Model):
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints, last = _apply_network(inputs, config)
         outputs = {**endpoints, str(FIRST_LEVEL + len(endpoints)): last}
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level, without the last layer's."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> EfficientNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, outputs, config, name=name, levels=endpoints)
 
 
 def _apply_network(
@@ -220,13 +199,7 @@ def build_efficientnet(
     se_inner_activation: str = 'relu',
 ) -> EfficientNet:
     """Builds an EfficientNet from a `Backbone` config whose type is 'efficientnet'."""
-    if backbone_config.type != 'efficientnet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'efficientnet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'efficientnet', 'backbone')
     return EfficientNet(
         model_id=config.model_id,
         input_specs=input_specs,

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, graph_levels, zoo
 from official_lite.vision.modeling.layers import image_values as image_values_lib
 from official_lite.vision.modeling.layers import nn_layers
@@ -56,6 +57,7 @@ class KerasApplication(zoo.ZooBackbone):
         image_values: What the images hold: 'normalized', 'pixels' or 'prepared'.
         use_sync_bn: Whether batch normalisation uses the moments of all replicas.
         kernel_regularizer: Regulariser of convolution kernels, depthwise ones excepted.
+        name: Name of the model.
 
     Raises:
         UsageError: If there is no such model, or its weights cannot be had.
@@ -69,7 +71,7 @@ class KerasApplication(zoo.ZooBackbone):
         image_values: str = 'normalized',
         use_sync_bn: bool = False,
         kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
-        **kwargs: Any,
+        name: str = 'keras_application',
     ) -> None:
         config = {
             'model_id': model_id,
@@ -85,9 +87,7 @@ class KerasApplication(zoo.ZooBackbone):
         )
         model = _make_application(model_id, config['input_specs'].shape[1:], weights)
         levels = graph_levels.find_levels(model.output)
-        super().__init__(
-            levels, model.input, values_layer, config, **{'name': 'keras_application', **kwargs}
-        )
+        super().__init__(levels, model.input, values_layer, config, name=name)
 
 
 def _make_application(
@@ -156,13 +156,7 @@ def build_keras_applications(
 
     Of `norm_activation_config`, `use_sync_bn` counts; the rest (of which a warning tells) is the model's own.
     """
-    if backbone_config.type != 'keras_applications':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'keras_applications'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'keras_applications', 'backbone')
     factory.warn_of_own_layers(
         config.model_id, norm_activation_config, 'activation', 'norm_momentum', 'norm_epsilon'
     )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Optional
 import keras
 
 from official_lite import errors
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, graph_levels, zoo
 from official_lite.vision.modeling.layers import image_values as image_values_lib
 from official_lite.vision.modeling.layers import nn_layers
@@ -41,6 +42,7 @@ class KerasHubBackbone(zoo.ZooBackbone):
         image_values: What the images hold: 'normalized', 'pixels' or 'prepared'.
         use_sync_bn: Whether batch normalisation uses the moments of all replicas.
         kernel_regularizer: Regulariser of convolution kernels, depthwise ones excepted.
+        name: Name of the model.
 
     Raises:
         UsageError: If KerasHub is not installed, the preset cannot be had, or it is not a backbone
@@ -55,7 +57,7 @@ class KerasHubBackbone(zoo.ZooBackbone):
         image_values: str = 'normalized',
         use_sync_bn: bool = False,
         kernel_regularizer: Optional[keras.regularizers.Regularizer] = None,
-        **kwargs: Any,
+        name: str = 'keras_hub_backbone',
     ) -> None:
         config = {
             'preset': preset,
@@ -72,9 +74,7 @@ class KerasHubBackbone(zoo.ZooBackbone):
         levels = _find_levels(model)
         if not levels:
             _refuse(preset, f'{type(model).__name__} gives no feature maps by level')
-        super().__init__(
-            levels, inputs, values_layer, config, **{'name': 'keras_hub_backbone', **kwargs}
-        )
+        super().__init__(levels, inputs, values_layer, config, name=name)
 
 
 def _import_keras_hub() -> Any:
@@ -164,13 +164,7 @@ def build_keras_hub(
 
     Of `norm_activation_config`, `use_sync_bn` counts; the rest (of which a warning tells) is the backbone's own.
     """
-    if backbone_config.type != 'keras_hub':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'keras_hub'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'keras_hub', 'backbone')
     factory.warn_of_own_layers(
         config.preset, norm_activation_config, 'activation', 'norm_momentum', 'norm_epsilon'
     )

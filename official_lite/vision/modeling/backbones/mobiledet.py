@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import types
-import warnings
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory
 from official_lite.vision.modeling.backbones.mobiledet_specs import MOBILEDET_SPECS, BlockSpec
-from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_blocks, nn_layers
 
 __all__ = ['MOBILEDET_SPECS', 'MobileDet', 'build_mobiledet']
 
@@ -22,7 +20,7 @@ FIRST_LEVEL = 1
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class MobileDet(keras.Model):
+class MobileDet(feature_model.FeatureModel):
     """A network of the MobileDet family (https://arxiv.org/abs/2004.14525), for detectors.
 
     Output: a dict from the levels '1' to '5' to feature maps [batch, height / 2^level, width /
@@ -80,27 +78,7 @@ class MobileDet(keras.Model):
         _check(config)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_blocks(inputs, config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> MobileDet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -188,18 +166,6 @@ def _get_shared_options(block: BlockSpec, name: str, config: Mapping[str, Any]) 
     }
 
 
-def _warn_of_activation(model_id: str, norm_activation_config: Any) -> None:
-    """Says that an activation that somebody chose is not that of the backbone."""
-    activation = norm_activation_config.activation
-    if activation == type(norm_activation_config)().activation:
-        return
-    warnings.warn(
-        f'task.model.norm_activation.activation={activation!r} is that of decoder and head: '
-        f'{model_id} has activations of its own',
-        stacklevel=2,
-    )
-
-
 @factory.register_backbone_builder('mobiledet')
 def build_mobiledet(
     input_specs: keras.layers.InputSpec,
@@ -208,14 +174,8 @@ def build_mobiledet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> MobileDet:
     """Builds a MobileDet from a `Backbone` config whose type is 'mobiledet'."""
-    if backbone_config.type != 'mobiledet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'mobiledet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
-    _warn_of_activation(config.model_id, norm_activation_config)
+    config = builder_arguments.get_branch(backbone_config, 'mobiledet', 'backbone')
+    factory.warn_of_own_layers(config.model_id, norm_activation_config, 'activation')
     return MobileDet(
         model_id=config.model_id,
         filter_size_scale=config.filter_size_scale,

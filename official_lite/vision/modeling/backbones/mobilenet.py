@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
-import warnings
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory
 from official_lite.vision.modeling.backbones import mobilenet_layers as layers
 from official_lite.vision.modeling.backbones.mobilenet_blocks import BlockSpec
 from official_lite.vision.modeling.backbones.mobilenet_specs import MOBILENET_SPECS
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 from official_lite.vision.modeling.layers.nn_blocks import Conv2DBNBlock
 
 __all__ = ['MOBILENET_SPECS', 'Conv2DBNBlock', 'MobileNet', 'build_mobilenet']
@@ -26,7 +24,7 @@ FIRST_LEVEL = 2
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class MobileNet(keras.Model):
+class MobileNet(feature_model.FeatureModel):
     """A network of the MobileNet family; see `mobilenet_specs` for papers.
 
     Output: a dict from levels to feature maps [batch, height / 2^level, width / 2^level, channels],
@@ -106,27 +104,7 @@ class MobileNet(keras.Model):
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints, last, last_level = _apply_blocks(inputs, config)
         outputs = {**endpoints, str(last_level): last}
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level, without the last layer's."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> MobileNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, outputs, config, name=name, levels=endpoints)
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -220,18 +198,6 @@ def _apply_blocks(
     return endpoints, x, level
 
 
-def _warn_of_activation(model_id: str, norm_activation_config: Any) -> None:
-    """Says that an activation that somebody chose is not that of the backbone."""
-    activation = norm_activation_config.activation
-    if activation == type(norm_activation_config)().activation:
-        return
-    warnings.warn(
-        f'task.model.norm_activation.activation={activation!r} is that of decoder and head: '
-        f'{model_id} has activations of its own',
-        stacklevel=2,
-    )
-
-
 @factory.register_backbone_builder('mobilenet')
 def build_mobilenet(
     input_specs: keras.layers.InputSpec,
@@ -240,14 +206,8 @@ def build_mobilenet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> MobileNet:
     """Builds a MobileNet from a `Backbone` config whose type is 'mobilenet'."""
-    if backbone_config.type != 'mobilenet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'mobilenet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
-    _warn_of_activation(config.model_id, norm_activation_config)
+    config = builder_arguments.get_branch(backbone_config, 'mobilenet', 'backbone')
+    factory.warn_of_own_layers(config.model_id, norm_activation_config, 'activation')
     return MobileNet(
         model_id=config.model_id,
         filter_size_scale=config.filter_size_scale,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory
-from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_blocks, nn_layers
 
 # By depth: the kind of block, and how many of them in stages 2 to 5, whose widths are 64, 128, 256
 # and 512. Depths up to 152: https://arxiv.org/abs/1512.03385, table 1; 200 to 420:
@@ -40,7 +39,7 @@ _BLOCKS: dict[str, Any] = {
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class ResNet(keras.Model):
+class ResNet(feature_model.FeatureModel):
     """ResNet (https://arxiv.org/abs/1512.03385) and ResNet-RS (https://arxiv.org/abs/2103.07579).
 
     Output: a dict from the levels '2' to '5' to feature maps [batch, height / 2^level, width /
@@ -125,27 +124,7 @@ class ResNet(keras.Model):
         for stage in range(len(STAGE_FILTERS)):
             x = _apply_stage(x, stage, config)
             endpoints[str(FIRST_LEVEL + stage)] = x
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        self._config = types.MappingProxyType(config)
-        # Proxies, because Keras would wrap plain dicts.
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> ResNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: dict[str, Any]) -> None:
@@ -277,6 +256,24 @@ def apply_blocks(
     return x
 
 
+def get_shared_arguments(
+    config: Any,
+    norm_activation_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer],
+) -> dict[str, Any]:
+    """Arguments of every kind of ResNet, from its branch of the config."""
+    return {
+        'model_id': config.model_id,
+        'stem_type': config.stem_type,
+        'resnetd_shortcut': config.resnetd_shortcut,
+        'replace_stem_max_pool': config.replace_stem_max_pool,
+        'se_ratio': config.se_ratio,
+        'init_stochastic_depth_rate': config.stochastic_depth_drop_rate,
+        'kernel_regularizer': l2_regularizer,
+        **builder_arguments.get_norm_arguments(norm_activation_config),
+    }
+
+
 @factory.register_backbone_builder('resnet')
 def build_resnet(
     input_specs: keras.layers.InputSpec,
@@ -285,28 +282,12 @@ def build_resnet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> ResNet:
     """Builds a ResNet from a `Backbone` config whose type is 'resnet'."""
-    if backbone_config.type != 'resnet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'resnet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'resnet', 'backbone')
     return ResNet(
-        model_id=config.model_id,
         input_specs=input_specs,
+        **get_shared_arguments(config, norm_activation_config, l2_regularizer),
         depth_multiplier=config.depth_multiplier,
-        stem_type=config.stem_type,
-        resnetd_shortcut=config.resnetd_shortcut,
-        replace_stem_max_pool=config.replace_stem_max_pool,
-        se_ratio=config.se_ratio,
-        init_stochastic_depth_rate=config.stochastic_depth_drop_rate,
         scale_stem=config.scale_stem,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
-        kernel_regularizer=l2_regularizer,
         bn_trainable=config.bn_trainable,
         stem_pool=config.stem_pool,
     )

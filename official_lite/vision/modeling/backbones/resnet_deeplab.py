@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, resnet
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 
 # The depths that have bottlenecks, which can be dilated, and that DeepLab is published with.
 DILATED_RESNET_IDS = (50, 101, 152, 200)
@@ -22,7 +21,7 @@ STEM_WIDTHS_V1 = (64, 64, 128)
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class DilatedResNet(keras.Model):
+class DilatedResNet(feature_model.FeatureModel):
     """ResNet with dilated convolutions in place of the last strides
     (https://arxiv.org/abs/1706.05587).
 
@@ -103,27 +102,7 @@ class DilatedResNet(keras.Model):
         _check(config)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_stages(inputs, config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        self._config = types.MappingProxyType(config)
-        # Proxies, because Keras would wrap plain dicts.
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> DilatedResNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: dict[str, Any]) -> None:
@@ -196,27 +175,11 @@ def build_dilated_resnet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> DilatedResNet:
     """Builds a dilated ResNet from a `Backbone` config whose type is 'dilated_resnet'."""
-    if backbone_config.type != 'dilated_resnet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'dilated_resnet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'dilated_resnet', 'backbone')
     return DilatedResNet(
-        model_id=config.model_id,
         output_stride=config.output_stride,
         input_specs=input_specs,
-        stem_type=config.stem_type,
-        resnetd_shortcut=config.resnetd_shortcut,
-        replace_stem_max_pool=config.replace_stem_max_pool,
-        se_ratio=config.se_ratio,
-        init_stochastic_depth_rate=config.stochastic_depth_drop_rate,
+        **resnet.get_shared_arguments(config, norm_activation_config, l2_regularizer),
         multigrid=config.multigrid,
         last_stage_repeats=config.last_stage_repeats,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
-        kernel_regularizer=l2_regularizer,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import activations
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, resnet
-from official_lite.vision.modeling.layers import convnext, nn_layers
+from official_lite.vision.modeling.layers import convnext, feature_model, nn_layers
 
 LAST_LEVEL = resnet.FIRST_LEVEL + len(resnet.STAGE_FILTERS) - 1
 # MaskConver's: https://arxiv.org/abs/2312.06052.
@@ -25,7 +24,7 @@ NUM_DEPTH_STEPS = 8
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class ResNetUNet(keras.Model):
+class ResNetUNet(feature_model.FeatureModel):
     """ResNet, and ConvNeXt blocks on its levels from 5 downwards, in the way of a U-Net.
 
     Each refined level is the sum of the level's projected features and of the next coarser refined
@@ -120,27 +119,7 @@ class ResNetUNet(keras.Model):
         _check(config)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_top_down(_apply_stages(inputs, config), config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        self._config = types.MappingProxyType(config)
-        # Proxies, because Keras would wrap plain dicts.
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> ResNetUNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: dict[str, Any]) -> None:
@@ -254,31 +233,15 @@ def build_resnet_unet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> ResNetUNet:
     """Builds a ResNet-UNet from a `Backbone` config whose type is 'resnet_unet'."""
-    if backbone_config.type != 'resnet_unet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'resnet_unet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'resnet_unet', 'backbone')
     return ResNetUNet(
-        model_id=config.model_id,
         input_specs=input_specs,
+        **resnet.get_shared_arguments(config, norm_activation_config, l2_regularizer),
         depth_multiplier=config.depth_multiplier,
-        stem_type=config.stem_type,
-        resnetd_shortcut=config.resnetd_shortcut,
-        replace_stem_max_pool=config.replace_stem_max_pool,
-        se_ratio=config.se_ratio,
-        init_stochastic_depth_rate=config.stochastic_depth_drop_rate,
         upsample_repeats=config.upsample_repeats,
         upsample_filters=config.upsample_filters,
         upsample_kernel_sizes=config.upsample_kernel_sizes,
         scale_stem=config.scale_stem,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
-        kernel_regularizer=l2_regularizer,
         bn_trainable=config.bn_trainable,
         classification_output=config.classification_output,
     )

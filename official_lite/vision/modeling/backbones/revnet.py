@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import types
 from typing import Any, Literal, NamedTuple, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, scale_permuted
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 from official_lite.vision.modeling.layers.residual_inner import (
     BottleneckResidualInner,
     InnerBlock,
@@ -65,7 +64,7 @@ _INNER_BLOCKS: dict[str, type[InnerBlock]] = {
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class RevNet(keras.Model):
+class RevNet(feature_model.FeatureModel):
     """A reversible residual network (https://arxiv.org/abs/1707.04585).
 
     In training, a `tf.function` keeps the features of each level, whatever the number of blocks, and
@@ -118,27 +117,7 @@ class RevNet(keras.Model):
             )
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_network(inputs, config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> RevNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _apply_network(
@@ -189,18 +168,10 @@ def build_revnet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> RevNet:
     """Builds a RevNet from a `Backbone` config whose type is 'revnet'."""
-    if backbone_config.type != 'revnet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'revnet'",
-            received=repr(backbone_config.type),
-        )
+    config = builder_arguments.get_branch(backbone_config, 'revnet', 'backbone')
     return RevNet(
-        model_id=backbone_config.get().model_id,
+        model_id=config.model_id,
         input_specs=input_specs,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
+        **builder_arguments.get_norm_arguments(norm_activation_config),
         kernel_regularizer=l2_regularizer,
     )

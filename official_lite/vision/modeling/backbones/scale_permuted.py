@@ -5,13 +5,15 @@ Source: Du et al., SpineNet (https://arxiv.org/abs/1912.05027).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import keras
 
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.layers import nn_layers
 
 Features = dict[str, keras.KerasTensor]
@@ -92,6 +94,38 @@ def check_input_size(shape: Sequence[Optional[int]], blocks: Iterable[BlockSpec]
                 f'SpineNet has blocks with a stride of {stride} px. '
                 f'Expected an image {name} that is a multiple of {stride}. Received: {size}'
             )
+
+
+def get_shared_arguments(
+    config: Any,
+    scalings: Mapping[str, Any],
+    norm_activation_config: Any,
+    l2_regularizer: Optional[keras.regularizers.Regularizer],
+) -> dict[str, Any]:
+    """Arguments of every SpineNet, from its branch of the config.
+
+    Args:
+        config: The branch.
+        scalings: Sizes by `model_id`, dataclasses of arguments.
+        norm_activation_config: Normalisation and activation.
+        l2_regularizer: Regulariser of convolution kernels.
+
+    Raises:
+        ValueError: there is no such `model_id`.
+    """
+    if config.model_id not in scalings:
+        raise ValueError(
+            f'Unknown SpineNet. Expected model_id to be one of {list(scalings)}. '
+            f'Received: {config.model_id!r}'
+        )
+    return {
+        'min_level': config.min_level,
+        'max_level': config.max_level,
+        **dataclasses.asdict(scalings[config.model_id]),
+        'init_stochastic_depth_rate': config.stochastic_depth_drop_rate,
+        'kernel_regularizer': l2_regularizer,
+        **builder_arguments.get_norm_arguments(norm_activation_config),
+    }
 
 
 def connect_blocks(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, scale_permuted
 from official_lite.vision.modeling.backbones.scale_permuted import BlockSpec, Node
-from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_blocks, nn_layers
 
 # Widths by level; bottlenecks put out four times as many channels.
 LEVEL_FILTERS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
@@ -75,7 +74,7 @@ _EXPANSION = {'residual': 1, 'bottleneck': 4}
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class SpineNet(keras.Model):
+class SpineNet(feature_model.FeatureModel):
     """SpineNet (https://arxiv.org/abs/1912.05027), a backbone that is its own decoder.
 
     Output: a dict from the levels `min_level` to `max_level` to feature maps [batch, height /
@@ -149,27 +148,7 @@ class SpineNet(keras.Model):
         _check(config, blocks)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_network(inputs, blocks, config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> SpineNet:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: dict[str, Any], blocks: Sequence[BlockSpec]) -> None:
@@ -281,27 +260,10 @@ def build_spinenet(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> SpineNet:
     """Builds a SpineNet from a `Backbone` config whose type is 'spinenet'."""
-    if backbone_config.type != 'spinenet':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'spinenet'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
-    if config.model_id not in SPINENET_SCALINGS:
-        raise ValueError(
-            f'Unknown SpineNet. Expected model_id to be one of {list(SPINENET_SCALINGS)}. '
-            f'Received: {config.model_id!r}'
-        )
+    config = builder_arguments.get_branch(backbone_config, 'spinenet', 'backbone')
     return SpineNet(
         input_specs=input_specs,
-        min_level=config.min_level,
-        max_level=config.max_level,
-        **dataclasses.asdict(SPINENET_SCALINGS[config.model_id]),
-        init_stochastic_depth_rate=config.stochastic_depth_drop_rate,
-        kernel_regularizer=l2_regularizer,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
+        **scale_permuted.get_shared_arguments(
+            config, SPINENET_SCALINGS, norm_activation_config, l2_regularizer
+        ),
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory, scale_permuted
 from official_lite.vision.modeling.backbones.scale_permuted import BlockSpec, Node
-from official_lite.vision.modeling.layers import nn_blocks, nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_blocks, nn_layers
 
 # Widths by level; 0 is the stem's convolution.
 LEVEL_FILTERS = {0: 8, 1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}
@@ -65,7 +64,7 @@ SPINENET_SCALINGS: dict[str, Scaling] = {
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class SpineNetMobile(keras.Model):
+class SpineNetMobile(feature_model.FeatureModel):
     """SpineNet of inverted bottlenecks (https://arxiv.org/abs/2010.11426).
 
     Output: a dict from the levels `min_level` to `max_level` to feature maps [batch, height /
@@ -150,27 +149,7 @@ class SpineNetMobile(keras.Model):
         scale_permuted.check_input_size(config['input_specs'].shape, blocks)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply_network(inputs, blocks, config)
-        super().__init__(inputs=inputs, outputs=endpoints, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in endpoints.items()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> SpineNetMobile:
-        del custom_objects
-        return cls(**config)
+        super().__init__(inputs, endpoints, config, name=name)
 
 
 def _check(config: dict[str, Any], blocks: Sequence[BlockSpec]) -> None:
@@ -295,30 +274,13 @@ def build_spinenet_mobile(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> SpineNetMobile:
     """Builds a mobile SpineNet from a `Backbone` config whose type is 'spinenet_mobile'."""
-    if backbone_config.type != 'spinenet_mobile':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'spinenet_mobile'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
-    if config.model_id not in SPINENET_SCALINGS:
-        raise ValueError(
-            f'Unknown mobile SpineNet. Expected model_id to be one of {list(SPINENET_SCALINGS)}. '
-            f'Received: {config.model_id!r}'
-        )
+    config = builder_arguments.get_branch(backbone_config, 'spinenet_mobile', 'backbone')
     return SpineNetMobile(
         input_specs=input_specs,
-        min_level=config.min_level,
-        max_level=config.max_level,
-        **dataclasses.asdict(SPINENET_SCALINGS[config.model_id]),
+        **scale_permuted.get_shared_arguments(
+            config, SPINENET_SCALINGS, norm_activation_config, l2_regularizer
+        ),
         se_ratio=config.se_ratio,
         expand_ratio=config.expand_ratio,
-        init_stochastic_depth_rate=config.stochastic_depth_drop_rate,
-        kernel_regularizer=l2_regularizer,
-        activation=norm_activation_config.activation,
-        use_sync_bn=norm_activation_config.use_sync_bn,
-        norm_momentum=norm_activation_config.norm_momentum,
-        norm_epsilon=norm_activation_config.norm_epsilon,
         use_keras_upsampling_2d=config.use_keras_upsampling_2d,
     )

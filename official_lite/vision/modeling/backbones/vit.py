@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import types
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.vision.configs import vit as vit_cfg
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.backbones import factory
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 from official_lite.vision.modeling.layers.vit_encoder import AddPositionEmbs, Encoder, TokenLayer
 
 __all__ = ['AddPositionEmbs', 'Encoder', 'TokenLayer', 'VisionTransformer', 'build_vit']
@@ -22,7 +21,7 @@ DEIT_STDDEV = 0.02
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class VisionTransformer(keras.Model):
+class VisionTransformer(feature_model.FeatureModel):
     """Vision transformer (https://arxiv.org/abs/2010.11929).
 
     Output: a dict, of which `output_specs` has the levels only:
@@ -56,6 +55,7 @@ class VisionTransformer(keras.Model):
         pos_embed_shape: Rows and columns that position embeddings are for. None for the images'.
         layer_scale_init_value: What layer scale starts from. 0 for none.
         output_attention_scores: Whether the last block's attention weights come out.
+        name: Name of the model.
 
     Raises:
         ValueError: If the size of the images is not known or less than a patch, the pooler is
@@ -82,7 +82,7 @@ class VisionTransformer(keras.Model):
         pos_embed_shape: Optional[tuple[int, int]] = None,
         layer_scale_init_value: float = 0.0,
         output_attention_scores: bool = False,
-        **kwargs: Any,
+        name: str = 'vit',
     ) -> None:
         config = {
             'mlp_dim': mlp_dim,
@@ -107,27 +107,8 @@ class VisionTransformer(keras.Model):
         _check(config)
         inputs = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = _apply(inputs, config)
-        super().__init__(inputs=inputs, outputs=endpoints, **{'name': 'vit', **kwargs})
-        self._config = types.MappingProxyType(config)
-        # Proxies, because Keras would wrap plain dicts.
-        self._output_specs = types.MappingProxyType(
-            {key: tuple(x.shape) for key, x in endpoints.items() if key.isdecimal()}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level; empty without `output_2d_feature_maps`."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> VisionTransformer:
-        del custom_objects
-        return cls(**config)
+        levels = {key: x for key, x in endpoints.items() if key.isdecimal()}
+        super().__init__(inputs, endpoints, config, name=name, levels=levels)
 
 
 def _check(config: dict[str, Any]) -> None:
@@ -241,13 +222,7 @@ def build_vit(
 
     It has layer normalisation and GELU; a warning says so if `norm_activation_config` asks for more.
     """
-    if backbone_config.type != 'vit':
-        raise errors.UsageError(
-            'this builder makes another backbone',
-            expected="type 'vit'",
-            received=repr(backbone_config.type),
-        )
-    config = backbone_config.get()
+    config = builder_arguments.get_branch(backbone_config, 'vit', 'backbone')
     factory.warn_of_own_layers(
         config.model_name, norm_activation_config, 'activation', 'norm_momentum', 'norm_epsilon'
     )

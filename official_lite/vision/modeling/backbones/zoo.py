@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import keras
 
 from official_lite.modeling import norm
-from official_lite.vision.modeling.layers import image_values, nn_layers
+from official_lite.vision.modeling.layers import feature_model, image_values
 
 _REGULARISED = ('kernel', 'pointwise_kernel')
 
 
-class ZooBackbone(keras.Model):
+class ZooBackbone(feature_model.FeatureModel):
     """A network of another package, from images to feature maps by level.
 
     Its batch normalisation is replaced by this package's, with the same numbers: that runs on the
@@ -26,6 +25,7 @@ class ZooBackbone(keras.Model):
         values_layer: What makes the network's input of the images, None for nothing.
         config: Arguments of the subclass, with `input_specs`, `use_sync_bn` and
             `kernel_regularizer`.
+        name: Name of the model.
     """
 
     def __init__(
@@ -34,34 +34,15 @@ class ZooBackbone(keras.Model):
         inputs: keras.KerasTensor,
         values_layer: Optional[image_values.ChannelScaling],
         config: Mapping[str, Any],
-        **kwargs: Any,
+        *,
+        name: str,
     ) -> None:
         features = keras.Model(inputs, dict(levels), name='network')
         features = _replace_batch_normalization(features, config['use_sync_bn'])
         _set_regularizer(features, config['kernel_regularizer'])
         images = keras.Input(config['input_specs'].shape[1:], name='images')
         endpoints = features(images if values_layer is None else values_layer(images))
-        super().__init__(inputs=images, outputs=endpoints, **kwargs)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(dict(config))
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(endpoints[level].shape) for level in levels}
-        )
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> ZooBackbone:
-        del custom_objects
-        return cls(**config)
+        super().__init__(images, endpoints, config, name=name)
 
 
 def _replace_batch_normalization(model: keras.Model, is_synchronized: bool) -> keras.Model:

@@ -9,8 +9,8 @@ from typing import Any, Optional, Union
 import keras
 import tensorflow as tf
 
-from official_lite import errors
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.decoders import factory
 from official_lite.vision.modeling.layers import deeplab, nn_layers
 
@@ -176,23 +176,14 @@ def build_aspp_decoder(
 
     It has its variables if `input_specs` has its level.
     """
-    if model_config.decoder.type != 'aspp':
-        raise errors.UsageError(
-            'this builder makes another decoder',
-            expected="type 'aspp'",
-            received=repr(model_config.decoder.type),
-        )
-    config = model_config.decoder.get()
+    config = builder_arguments.get_branch(model_config.decoder, 'aspp', 'decoder')
     norm_activation = model_config.norm_activation
     decoder = ASPP(
         level=config.level,
         dilation_rates=config.dilation_rates,
         num_filters=config.num_filters,
         pool_kernel_size=config.pool_kernel_size,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
-        activation=norm_activation.activation,
+        **builder_arguments.get_norm_arguments(norm_activation),
         dropout_rate=config.dropout_rate,
         kernel_regularizer=l2_regularizer,
         use_depthwise_convolution=config.use_depthwise_convolution,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from typing import Any, Optional
 
 import keras
 
-from official_lite import errors
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
-from official_lite.vision.modeling.decoders import factory, feature_levels
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling import builder_arguments
+from official_lite.vision.modeling.decoders import convolutions, factory, feature_levels
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 
 Features = dict[str, keras.KerasTensor]
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class FPN(keras.Model):
+class FPN(feature_model.LevelReader):
     """Feature pyramid network (https://arxiv.org/abs/1612.03144).
 
     A 1x1 convolution per backbone level, sums (or concatenations) from coarse to fine, a 3x3
@@ -96,46 +95,16 @@ class FPN(keras.Model):
         features = _apply_top_down(inputs, levels, config)
         features = _apply_coarser(features, levels, config)
         features = _apply_norms(features, config)
-        super().__init__(inputs=inputs, outputs=features, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._lateral_levels = tuple(levels)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in features.items()}
-        )
-
-    def call(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> dict[str, Any]:
-        return super().call(self._select(inputs), training=training, mask=mask)
-
-    def compute_output_spec(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> dict[str, Any]:
-        # Keras does not go through `call` for symbolic tensors.
-        return super().compute_output_spec(self._select(inputs), training=training, mask=mask)
+        super().__init__(inputs, features, config, name=name)
 
     def _select(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The levels that are read, after a check that their maps fit onto one another."""
-        used = {str(level): inputs[str(level)] for level in self._lateral_levels}
+        used = super()._select(inputs)
         shapes = {level: feature.shape for level, feature in used.items()}
-        feature_levels.check_sizes(shapes, self._lateral_levels, coarsest=self._lateral_levels[-1])
+        feature_levels.check_sizes(
+            shapes, [int(level) for level in used], coarsest=max(map(int, used))
+        )
         return used
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> FPN:
-        del custom_objects
-        return cls(**config)
 
 
 def _get_lateral_levels(config: dict[str, Any]) -> list[int]:
@@ -153,22 +122,16 @@ def _get_lateral_levels(config: dict[str, Any]) -> list[int]:
 
 
 def _conv(name: str, kernel_size: int, strides: int, config: dict[str, Any]) -> keras.layers.Layer:
-    common = {
-        'filters': config['num_filters'],
-        'kernel_size': kernel_size,
-        'strides': strides,
-        'padding': 'same',
-        'bias_regularizer': config['bias_regularizer'],
-        'name': name,
-    }
-    prefixes = ('depthwise', 'pointwise') if config['use_separable_conv'] else ('kernel',)
-    for prefix in prefixes:
-        common[f'{prefix}_initializer'] = initializers_lib.clone_initializer(
-            config['kernel_initializer']
-        )
-        common[f'{prefix}_regularizer'] = config['kernel_regularizer']
-    cls = keras.layers.SeparableConv2D if config['use_separable_conv'] else keras.layers.Conv2D
-    return cls(**common)
+    return convolutions.make_conv(
+        name,
+        config['num_filters'],
+        kernel_size,
+        strides,
+        is_separable=config['use_separable_conv'],
+        kernel_initializer=config['kernel_initializer'],
+        kernel_regularizer=config['kernel_regularizer'],
+        bias_regularizer=config['bias_regularizer'],
+    )
 
 
 def _enlarge(x: keras.KerasTensor, level: int, config: dict[str, Any]) -> keras.KerasTensor:
@@ -223,13 +186,7 @@ def build_fpn_decoder(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> FPN:
     """Builds an FPN from a model config whose `decoder` is of type 'fpn'."""
-    if model_config.decoder.type != 'fpn':
-        raise errors.UsageError(
-            'this builder makes another decoder',
-            expected="type 'fpn'",
-            received=repr(model_config.decoder.type),
-        )
-    config = model_config.decoder.get()
+    config = builder_arguments.get_branch(model_config.decoder, 'fpn', 'decoder')
     norm_activation = model_config.norm_activation
     return FPN(
         input_specs=input_specs,
@@ -239,9 +196,6 @@ def build_fpn_decoder(
         fusion_type=config.fusion_type,
         use_separable_conv=config.use_separable_conv,
         use_keras_layer=config.use_keras_layer,
-        activation=norm_activation.activation,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
+        **builder_arguments.get_norm_arguments(norm_activation),
         kernel_regularizer=l2_regularizer,
     )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import keras
 import tensorflow as tf
 
-from official_lite import errors
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
-from official_lite.vision.modeling.decoders import factory, feature_levels
-from official_lite.vision.modeling.layers import nn_layers
+from official_lite.vision.modeling import builder_arguments
+from official_lite.vision.modeling.decoders import convolutions, factory, feature_levels
+from official_lite.vision.modeling.layers import feature_model, nn_layers
 
 
 class BlockSpec(NamedTuple):
@@ -73,7 +72,7 @@ class GlobalAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class NASFPN(keras.Model):
+class NASFPN(feature_model.LevelReader):
     """NAS-FPN (https://arxiv.org/abs/1904.07392).
 
     The backbone's levels become maps with `num_filters` channels (1x1 convolution and batch
@@ -163,46 +162,16 @@ class NASFPN(keras.Model):
         for repeat in range(num_repeats):
             nodes = _apply_cell(nodes, blocks, f'cell_{repeat}', config)
         features = {str(node.level): node.feature for node in nodes}
-        super().__init__(inputs=inputs, outputs=features, name=name)
-        # Proxies, because Keras would wrap plain dicts.
-        self._config = types.MappingProxyType(config)
-        self._input_levels = tuple(levels)
-        self._output_specs = types.MappingProxyType(
-            {level: tuple(feature.shape) for level, feature in features.items()}
-        )
-
-    def call(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> dict[str, Any]:
-        return super().call(self._select(inputs), training=training, mask=mask)
-
-    def compute_output_spec(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> dict[str, Any]:
-        # Keras does not go through `call` for symbolic tensors.
-        return super().compute_output_spec(self._select(inputs), training=training, mask=mask)
+        super().__init__(inputs, features, config, name=name)
 
     def _select(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The levels that are read, after a check that their maps fit onto one another."""
-        used = {str(level): inputs[str(level)] for level in self._input_levels}
+        used = super()._select(inputs)
         shapes = {level: feature.shape for level, feature in used.items()}
-        feature_levels.check_sizes(shapes, self._input_levels, coarsest=self._config['max_level'])
+        feature_levels.check_sizes(
+            shapes, [int(level) for level in used], coarsest=self._config['max_level']
+        )
         return used
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shapes of the outputs by level."""
-        return dict(self._output_specs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> NASFPN:
-        del custom_objects
-        return cls(**config)
 
 
 def _to_block_specs(specs: Optional[Iterable[Sequence[Any]]]) -> tuple[BlockSpec, ...]:
@@ -242,32 +211,26 @@ def _conv_norm(
     x: keras.KerasTensor, name: str, filters: int, kernel_size: int, config: dict[str, Any]
 ) -> keras.KerasTensor:
     """A convolution with bias, and batch normalisation."""
-    common: dict[str, Any] = {
-        'filters': filters,
-        'kernel_size': kernel_size,
-        'padding': 'same',
-        'bias_regularizer': config['bias_regularizer'],
-        'name': f'{name}_conv',
-    }
-    prefixes = ('depthwise', 'pointwise') if config['use_separable_conv'] else ('kernel',)
-    for prefix in prefixes:
-        common[f'{prefix}_initializer'] = _make_initializer(config['kernel_initializer'])
-        common[f'{prefix}_regularizer'] = config['kernel_regularizer']
-    cls = keras.layers.SeparableConv2D if config['use_separable_conv'] else keras.layers.Conv2D
+    initializer = config['kernel_initializer']
+    conv = convolutions.make_conv(
+        f'{name}_conv',
+        filters,
+        kernel_size,
+        is_separable=config['use_separable_conv'],
+        kernel_initializer=_make_default_initializer() if initializer is None else initializer,
+        kernel_regularizer=config['kernel_regularizer'],
+        bias_regularizer=config['bias_regularizer'],
+    )
     return norm.BatchNormalization(
         config['norm_momentum'],
         config['norm_epsilon'],
         synchronized=config['use_sync_bn'],
         name=f'{name}_norm',
-    )(cls(**common)(x))
+    )(conv(x))
 
 
-def _make_initializer(
-    initializer: Optional[initializers_lib.Initializer],
-) -> initializers_lib.Initializer:
-    if initializer is None:
-        return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
-    return initializers_lib.clone_initializer(initializer)
+def _make_default_initializer() -> keras.initializers.Initializer:
+    return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
 
 
 def _resample(
@@ -359,13 +322,7 @@ def build_nasfpn_decoder(
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> NASFPN:
     """Builds a NAS-FPN from a model config whose `decoder` is of type 'nasfpn'."""
-    if model_config.decoder.type != 'nasfpn':
-        raise errors.UsageError(
-            'this builder makes another decoder',
-            expected="type 'nasfpn'",
-            received=repr(model_config.decoder.type),
-        )
-    config = model_config.decoder.get()
+    config = builder_arguments.get_branch(model_config.decoder, 'nasfpn', 'decoder')
     norm_activation = model_config.norm_activation
     return NASFPN(
         input_specs=input_specs,
@@ -374,10 +331,7 @@ def build_nasfpn_decoder(
         num_filters=config.num_filters,
         num_repeats=config.num_repeats,
         use_separable_conv=config.use_separable_conv,
-        activation=norm_activation.activation,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
+        **builder_arguments.get_norm_arguments(norm_activation),
         kernel_regularizer=l2_regularizer,
         merge_filters=config.merge_filters,
     )

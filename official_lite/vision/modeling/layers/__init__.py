@@ -13,9 +13,11 @@ __getattr__, __dir__ = _lazy.attach(
         'MultilevelDetectionGenerator': (
             f'{__name__}.detection_generator:MultilevelDetectionGenerator'
         ),
+        'PanopticFPNFusion': f'{__name__}.feature_fusion:PanopticFPNFusion',
         'ResidualBlock': f'{__name__}.residual:ResidualBlock',
         'ResidualInner': f'{__name__}.residual_inner:ResidualInner',
         'ReversibleLayer': f'{__name__}.reversible:ReversibleLayer',
+        'SpatialPyramidPooling': f'{__name__}.deeplab:SpatialPyramidPooling',
         'SqueezeExcitation': f'{__name__}.nn_layers:SqueezeExcitation',
         'StochasticDepth': f'{__name__}.nn_layers:StochasticDepth',
         'TransformerEncoderBlock': (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -10,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from official_lite.modeling import activations
-from official_lite.vision.modeling.layers import nn_layers, resizing
+from official_lite.vision.modeling.layers import feature_model, nn_layers, resizing
 
 # https://arxiv.org/abs/1803.08494, section 4.
 NUM_GROUPS = 32
@@ -47,7 +46,7 @@ def _get_size_at(features: Mapping[int, tf.Tensor], level: int) -> list[Any]:
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class PanopticFPNFusion(keras.Model):
+class PanopticFPNFusion(feature_model.LevelReader):
     """Sum of levels, each enlarged step by step (https://arxiv.org/abs/1901.02446, section 3.1).
 
     Each level goes through as many steps as it is coarser than the target: a 3x3 convolution, group
@@ -95,46 +94,15 @@ class PanopticFPNFusion(keras.Model):
             'bias_regularizer': keras.regularizers.get(bias_regularizer),
         }
         _check(config)
-        levels = range(config['min_level'], config['max_level'] + 1)
+        numbers = range(config['min_level'], config['max_level'] + 1)
         inputs = {
             str(level): keras.Input([None, None, num_fpn_filters], name=str(level))
-            for level in levels
+            for level in numbers
         }
-        enlarged = [_enlarge(inputs[str(level)], level, config) for level in levels]
+        enlarged = [_enlarge(inputs[str(level)], level, config) for level in numbers]
         outputs = keras.layers.Add(name='sum')(enlarged) if len(enlarged) > 1 else enlarged[0]
-        super().__init__(inputs=inputs, outputs=outputs, name=name)
-        # Proxies and tuples, because Keras would wrap plain dicts and lists.
-        self._config = types.MappingProxyType(config)
-        self._levels = tuple(inputs)
-
-    def call(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> Any:
-        return super().call(self._select(inputs), training=training, mask=mask)
-
-    def compute_output_spec(
-        self, inputs: Mapping[str, Any], training: Optional[bool] = None, mask: Optional[Any] = None
-    ) -> Any:
-        # Keras does not go through `call` for symbolic tensors.
-        return super().compute_output_spec(self._select(inputs), training=training, mask=mask)
-
-    def _select(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {level: inputs[level] for level in self._levels}
-
-    @property
-    def output_specs(self) -> dict[str, tuple[Optional[int], ...]]:
-        """Shape of the output by level."""
-        return {str(self._config['target_level']): tuple(self.output.shape)}
-
-    def get_config(self) -> dict[str, Any]:
-        return {'name': self.name, **nn_layers.serialize_arguments(self._config)}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
-    ) -> PanopticFPNFusion:
-        del custom_objects
-        return cls(**config)
+        levels = {str(config['target_level']): outputs}
+        super().__init__(inputs, outputs, config, name=name, levels=levels)
 
 
 def _check(config: dict[str, Any]) -> None:
