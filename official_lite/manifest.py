@@ -8,6 +8,7 @@ from __future__ import annotations
 
 _VISION = 'official_lite.vision'
 _CLASSIFICATION_CONFIGS = f'{_VISION}.configs.image_classification'
+_EXAMPLE = f'{_VISION}.examples.starter'
 _RETINANET_CONFIGS = f'{_VISION}.configs.retinanet'
 _SEGMENTATION_CONFIGS = f'{_VISION}.configs.semantic_segmentation'
 
@@ -15,6 +16,7 @@ _SEGMENTATION_CONFIGS = f'{_VISION}.configs.semantic_segmentation'
 EXPERIMENTS: dict[str, str] = {
     'classification_custom': _CLASSIFICATION_CONFIGS,
     'deit_imagenet_pretrain': _CLASSIFICATION_CONFIGS,
+    'example_experiment': f'{_EXAMPLE}.example_config',
     'image_classification': _CLASSIFICATION_CONFIGS,
     'mnv2_deeplabv3_cityscapes': _SEGMENTATION_CONFIGS,
     'mnv2_deeplabv3_pascal': _SEGMENTATION_CONFIGS,
@@ -34,12 +36,14 @@ EXPERIMENTS: dict[str, str] = {
     'seg_resnetfpn_pascal': _SEGMENTATION_CONFIGS,
     'segmentation_custom': _SEGMENTATION_CONFIGS,
     'semantic_segmentation': _SEGMENTATION_CONFIGS,
+    'tf_vision_example_experiment': f'{_EXAMPLE}.example_config',
     'vit_imagenet_finetune': _CLASSIFICATION_CONFIGS,
     'vit_imagenet_pretrain': _CLASSIFICATION_CONFIGS,
 }
 
 # Task config class, as 'module.Class' -> module whose import registers its task.
 TASKS: dict[str, str] = {
+    f'{_EXAMPLE}.example_config.ExampleTask': f'{_EXAMPLE}.example_task',
     f'{_VISION}.configs.image_classification_task.ImageClassificationTask': (
         f'{_VISION}.tasks.image_classification'
     ),
