@@ -9,15 +9,22 @@ from __future__ import annotations
 _VISION = 'official_lite.vision'
 _CLASSIFICATION_CONFIGS = f'{_VISION}.configs.image_classification'
 _EXAMPLE = f'{_VISION}.examples.starter'
+_MASKRCNN_CONFIGS = f'{_VISION}.configs.maskrcnn'
 _RETINANET_CONFIGS = f'{_VISION}.configs.retinanet'
 _SEGMENTATION_CONFIGS = f'{_VISION}.configs.semantic_segmentation'
 
 # Name of an experiment -> module whose import registers its factory.
 EXPERIMENTS: dict[str, str] = {
+    'cascadercnn_spinenet_coco': _MASKRCNN_CONFIGS,
     'classification_custom': _CLASSIFICATION_CONFIGS,
     'deit_imagenet_pretrain': _CLASSIFICATION_CONFIGS,
     'example_experiment': f'{_EXAMPLE}.example_config',
+    'fasterrcnn_resnetfpn_coco': _MASKRCNN_CONFIGS,
     'image_classification': _CLASSIFICATION_CONFIGS,
+    'maskrcnn_custom': _MASKRCNN_CONFIGS,
+    'maskrcnn_mobilenet_coco': _MASKRCNN_CONFIGS,
+    'maskrcnn_resnetfpn_coco': _MASKRCNN_CONFIGS,
+    'maskrcnn_spinenet_coco': _MASKRCNN_CONFIGS,
     'mnv2_deeplabv3_cityscapes': _SEGMENTATION_CONFIGS,
     'mnv2_deeplabv3_pascal': _SEGMENTATION_CONFIGS,
     'mnv2_deeplabv3plus_cityscapes': _SEGMENTATION_CONFIGS,
@@ -47,6 +54,7 @@ TASKS: dict[str, str] = {
     f'{_VISION}.configs.image_classification_task.ImageClassificationTask': (
         f'{_VISION}.tasks.image_classification'
     ),
+    f'{_VISION}.configs.maskrcnn_task.MaskRCNNTask': f'{_VISION}.tasks.maskrcnn',
     f'{_VISION}.configs.retinanet_task.RetinaNetTask': f'{_VISION}.tasks.retinanet',
     f'{_VISION}.configs.semantic_segmentation_task.SemanticSegmentationTask': (
         f'{_VISION}.tasks.semantic_segmentation'

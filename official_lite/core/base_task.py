@@ -119,7 +119,8 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         """Loads `task_config.init_checkpoint`, when a run starts without a checkpoint of its own.
 
         `task_config.init_checkpoint_modules` (default 'all') chooses what is loaded: names of
-        modules (`backbone`) or patterns over variable keys (`head/cls.*`).
+        modules (`backbone`) or patterns over variable keys (`head/cls.*`), those with a `-` before
+        them left out; `task_config.init_checkpoint_averages` takes moving averages for weights.
 
         Raises:
             CheckpointError: nothing matched, or a shape differs.
@@ -127,7 +128,10 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         path = getattr(self.task_config, 'init_checkpoint', '')
         if path:
             modules = getattr(self.task_config, 'init_checkpoint_modules', None) or 'all'
-            report = initialization.load_pretrained(model, path, modules=modules)
+            averages = getattr(self.task_config, 'init_checkpoint_averages', False)
+            report = initialization.load_pretrained(
+                model, path, modules=modules, use_averages=averages
+            )
             print(report.describe())
 
     def build_model(self) -> keras.Model:
@@ -239,7 +243,7 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         """
         features, labels = split_inputs(inputs)
         with tf.GradientTape() as tape:
-            outputs = model(features, training=True)
+            outputs = self.train_outputs(features, labels, model)
             losses = self.compute_losses(model, labels, outputs)
             loss = losses[self.loss]
             scaled_loss = loss / tf.cast(num_replicas(), loss.dtype)
@@ -249,6 +253,11 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         optimizer.apply_gradients(list(zip(gradients, variables)))
         self.update_metrics(model, metrics, labels, outputs, losses)
         return {self.loss: loss}
+
+    def train_outputs(self, features: Any, labels: Any, model: keras.Model) -> Any:
+        """What the model puts out in training; a model that samples by its labels gets them here."""
+        del labels
+        return model(features, training=True)
 
     def validation_step(
         self,

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from official_lite.vision.ops import mask_ops
+
 GROUND_TRUTH_COLOR = (255, 255, 255)
 
+_MASK_OPACITY = 0.5
 _GOLDEN_RATIO = 0.618034  # successive hues this far apart stay distinct for any number of classes
 
 
@@ -41,7 +44,9 @@ def draw_detections(
     Args:
         image: uint8 [height, width, 3].
         detections: `detection_boxes` [detections, 4], yxyx in pixels of `image`, `detection_scores`
-            and `detection_classes` [detections], best first or not; `num_detections` optional.
+            and `detection_classes` [detections], best first or not; `num_detections` optional;
+            with masks `detection_masks` float [detections, rows, columns], 0 to 1, each within its
+            box or, if there, `detection_outer_boxes`, are painted too.
         class_names: Names of labels 1..K; a label without one is shown as its number.
         ground_truth_boxes: float [boxes, 4], likewise yxyx, or None.
         min_score: Detections below are left out.
@@ -54,10 +59,14 @@ def draw_detections(
     """
     size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
     canvas = Image.fromarray(np.asarray(image, np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    best = _best_detections(detections, min_score, max_num_boxes)
+    if 'detection_masks' in detections:
+        canvas = _paint_detected(canvas, detections, best, scale)
     pen = ImageDraw.Draw(canvas)
     for box in np.zeros([0, 4]) if ground_truth_boxes is None else ground_truth_boxes:
         _draw_box(pen, scale * np.asarray(box), GROUND_TRUTH_COLOR, width=1)
-    for box, score, label in reversed(_best_detections(detections, min_score, max_num_boxes)):
+    for row, score, label in reversed(best):
+        box = np.asarray(detections['detection_boxes'][row], np.float64)
         text = f'{get_class_name(label, class_names)} {score:.2f}'
         _draw_box(pen, scale * box, get_class_color(label), width=max(2, min(size) // 200))
         _draw_text(pen, scale * box, text, get_class_color(label), size)
@@ -71,6 +80,7 @@ def draw_boxes(
     *,
     class_names: Sequence[str] = (),
     faint_boxes: np.ndarray | None = None,
+    masks: np.ndarray | None = None,
     scale: float = 1.0,
 ) -> np.ndarray:
     """Draws annotated boxes, the largest first; those with room for it carry their class name.
@@ -81,6 +91,7 @@ def draw_boxes(
         labels: int [n], from 1.
         class_names: Names of labels 1..K; a label without one is shown as its number.
         faint_boxes: float [m, 4], likewise: drawn below them, thin and pale, with their centres.
+        masks: float [n, rows, columns], 0 to 1, each within its box: painted below the boxes.
         scale: Magnification of the picture.
 
     Returns:
@@ -90,8 +101,10 @@ def draw_boxes(
     canvas = Image.fromarray(np.asarray(image, np.uint8)).resize(size, Image.Resampling.BICUBIC)
     if faint_boxes is not None:
         canvas = _draw_faint_boxes(canvas, scale * np.asarray(faint_boxes))
-    pen = ImageDraw.Draw(canvas)
     boxes = scale * np.asarray(boxes, np.float64).reshape(-1, 4)
+    if masks is not None:
+        canvas = _paint_masks(canvas, masks, boxes, labels)
+    pen = ImageDraw.Draw(canvas)
     order = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind='stable').tolist()
     for i in order:
         _draw_box(pen, boxes[i], get_class_color(int(labels[i])), width=2)
@@ -129,6 +142,36 @@ def draw_legend(labels: Sequence[int], class_names: Sequence[str], width: int) -
         pen.rectangle((x, y + 6, x + 12, y + 18), fill=get_class_color(label))
         pen.text((x + 18, y + line / 2), text, fill=(255, 255, 255), font=font, anchor='lm')
     return np.asarray(canvas)
+
+
+def _paint_detected(
+    canvas: Image.Image,
+    detections: Mapping[str, Any],
+    best: Sequence[tuple[int, float, int]],
+    scale: float,
+) -> Image.Image:
+    rows = [row for row, _, _ in reversed(best)]
+    name = 'detection_outer_boxes' if 'detection_outer_boxes' in detections else 'detection_boxes'
+    return _paint_masks(
+        canvas,
+        np.asarray(detections['detection_masks'])[rows],
+        scale * np.asarray(detections[name], np.float64)[rows],
+        np.array([label for _, _, label in reversed(best)], int),
+    )
+
+
+def _paint_masks(
+    canvas: Image.Image, masks: np.ndarray, boxes: np.ndarray, labels: np.ndarray
+) -> Image.Image:
+    """Paints masks in the colors of their classes; boxes [n, 4] are yxyx in pixels of the canvas."""
+    pixels = np.asarray(canvas, np.float32).copy()
+    for mask, box, label in zip(masks, boxes, labels, strict=True):
+        y0, x0, y1, x1 = box.tolist()
+        xywh = np.array([[x0, y0, x1 - x0, y1 - y0]])
+        is_in = mask_ops.paste_instance_masks(mask[None], xywh, *pixels.shape[:2])[0] > 0
+        color = np.array(get_class_color(int(label)), np.float32)
+        pixels[is_in] += _MASK_OPACITY * (color - pixels[is_in])
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def _draw_faint_boxes(canvas: Image.Image, boxes: np.ndarray) -> Image.Image:
@@ -191,19 +234,15 @@ def save_png(image: np.ndarray, path: str) -> str:
 
 def _best_detections(
     detections: Mapping[str, Any], min_score: float, max_num_boxes: int
-) -> list[tuple[np.ndarray, float, int]]:
+) -> list[tuple[int, float, int]]:
+    """Row, score and label of the detections that are drawn, best first."""
     count = int(
         np.reshape(detections.get('num_detections', len(detections['detection_boxes'])), ())
     )
-    boxes = np.asarray(detections['detection_boxes'], np.float64)[:count]
     scores = np.asarray(detections['detection_scores'], np.float64)[:count]
     labels = np.asarray(detections['detection_classes'])[:count].astype(int)
     order = np.argsort(-scores, kind='stable')[:max_num_boxes]
-    return [
-        (boxes[i], float(scores[i]), int(labels[i]))
-        for i in order.tolist()
-        if scores[i] >= min_score
-    ]
+    return [(i, float(scores[i]), int(labels[i])) for i in order.tolist() if scores[i] >= min_score]
 
 
 def _draw_box(

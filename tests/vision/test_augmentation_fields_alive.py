@@ -78,7 +78,7 @@ def _run(place: str, settings: dict[str, Any]) -> list[np.ndarray]:
 
     @tf.function
     def change(key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        changed, moved = augmentation.change_record(image, boxes, key)
+        changed, moved, _ = augmentation.change_record(image, boxes, key)
         return augmentation.change_resized(changed, key), moved
 
     keys = [randomness.make_key(5, index=index) for index in range(24)]

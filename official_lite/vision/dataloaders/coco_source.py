@@ -12,6 +12,7 @@ from PIL import Image
 from official_lite import errors
 from official_lite.vision.dataloaders import (
     coco_annotations,
+    coco_masks,
     exif_orientation,
     folder_source,
     image_finder,
@@ -26,6 +27,7 @@ def build_coco_source(
     image_dir: str = '',
     *,
     orientation: exif_orientation.Orientation = 'auto',
+    include_mask: bool = False,
     skip_corrupt: bool = False,
     cache: bool = False,
 ) -> table_source.TableSource:
@@ -38,6 +40,8 @@ def build_coco_source(
         image_dir: The folder its `file_name`s are relative to; an image that is not there is looked
             for by its name in the folders below. '' means the annotation file's folder.
         orientation: See `exif_orientation.decide_turns`.
+        include_mask: Whether polygons and run lengths are read as masks. An object without one is
+            ignored in training and evaluation, as crowds are.
         skip_corrupt: Whether to leave out images that are missing or cannot be decoded, after one
             pass that decodes every image. If not, a missing one is an error at once.
         cache: Whether to keep the encoded images in memory.
@@ -49,10 +53,11 @@ def build_coco_source(
     folder = Path(image_dir) if image_dir else Path(annotation_file).parent
     if image_dir and not folder.is_dir():
         raise errors.UsageError(f'the folder {image_dir!r} does not exist', where='image_dir')
-    data = _load(annotation_file, folder, orientation, _get_time(annotation_file))
+    options = (folder, orientation, include_mask, _get_time(annotation_file))
+    data = _load(annotation_file, *options)
     if folder_source.is_stale(data.images):
         forget()
-        data = _load(annotation_file, folder, orientation, _get_time(annotation_file))
+        data = _load(annotation_file, *options)
     return folder_source.build_folder_source(data, skip_corrupt=skip_corrupt, cache=cache)
 
 
@@ -67,14 +72,23 @@ def _get_time(path: str) -> int:
 
 @functools.lru_cache(maxsize=4)  # one run reads its data several times: for facts, for batches
 def _load(
-    annotation_file: str, folder: Path, mode: exif_orientation.Orientation, modified_ns: int
+    annotation_file: str,
+    folder: Path,
+    mode: exif_orientation.Orientation,
+    include_mask: bool,
+    modified_ns: int,
 ) -> folder_source.FolderData:
     """The annotations and their images. `modified_ns` tells versions apart."""
     finder = image_finder.ImageFinder(folder)
     annotations = coco_annotations.load_coco_annotations(
-        annotation_file, get_size=lambda name: _read_size(finder.find(name))
+        annotation_file,
+        get_size=lambda name: _read_size(finder.find(name)),
+        has_segmentations=include_mask,
     )
-    table = annotations.table
+    table, findings = annotations.table, annotations.findings
+    if include_mask:
+        table, more = coco_masks.add_masks(annotations, annotation_file)
+        findings = (*findings, *more)
     images = folder_source.look_at_images(
         [finder.find(name) for name in annotations.file_names],
         np.stack([table.heights_px, table.widths_px], axis=-1),
@@ -87,7 +101,7 @@ def _load(
         category_ids=annotations.category_ids,
         fingerprint=annotations.fingerprint,
         origin=annotation_file,
-        findings=annotations.findings,
+        findings=findings,
         num_dropped_boxes=annotations.num_dropped_boxes,
         image_option='image_dir',
     )

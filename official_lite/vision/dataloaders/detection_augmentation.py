@@ -38,27 +38,34 @@ class Augmentation:
     mosaic: Mapping[str, Any] | None = None
 
     def change_record(
-        self, image: tf.Tensor, boxes: tf.Tensor, key: Any
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self, image: tf.Tensor, boxes: tf.Tensor, key: Any, masks: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Changes an image as it was read.
 
         Args:
             image: uint8 [height, width, 3].
             boxes: float32 [n, 4], yxyx normalised.
             key: int32 [2] that decides. None means TensorFlow's global generator.
+            masks: uint8 [n, height, width] of 0 and 1, or None.
 
         Returns:
-            uint8 image, perhaps of another size, and as many boxes; empty where nothing is left.
+            uint8 image, perhaps of another size, and as many boxes, empty where nothing is left, and
+            masks, or None.
         """
         if self.policy is not None:
-            image, boxes = self.policy.distort_with_boxes(image, boxes, key)
+            if masks is None:
+                image, boxes = self.policy.distort_with_boxes(image, boxes, key)
+            else:
+                image, boxes, masks = self.policy.distort_with_masks(image, boxes, masks, key)
         if self.jpeg is not None:
             image = preprocess_ops.random_jpeg_quality(image, *self.jpeg, seed=key)
         if self.hflip:
-            image, boxes, _ = preprocess_ops.random_horizontal_flip(image, boxes, seed=key)
+            image, boxes, masks = preprocess_ops.random_horizontal_flip(
+                image, boxes, masks, seed=key
+            )
         if self.vflip:
-            image, boxes, _ = preprocess_ops.random_vertical_flip(image, boxes, seed=key)
-        return image, boxes
+            image, boxes, masks = preprocess_ops.random_vertical_flip(image, boxes, masks, seed=key)
+        return image, boxes, masks
 
     def change_resized(self, image: tf.Tensor, key: Any) -> tf.Tensor:
         """Changes an image that has its size but no padding yet; uint8 [height, width, 3]."""
@@ -133,7 +140,7 @@ def build_augmentation(config: Any, where: str = 'parser') -> Augmentation:
         hflip=config.aug_rand_hflip,
         vflip=config.aug_rand_vflip,
         erasing=erasing and augment.RandomErasing(**_get_fields(erasing)),
-        mosaic=config.mosaic and _get_fields(config.mosaic),
+        mosaic=_get_fields_of(config, 'mosaic'),
     )
 
 
@@ -155,6 +162,12 @@ def _build_policy(config: Any, where: str) -> augment.ImageAugment | None:
         expected="'autoaug', 'randaug', 'ssd_random_crop' or null",
         received=repr(kind),
     )
+
+
+def _get_fields_of(config: Any, name: str) -> dict[str, Any] | None:
+    """Fields of a config's part; None if it has none of that name, or it is not set."""
+    part = getattr(config, name, None)
+    return None if part is None else _get_fields(part)
 
 
 def _get_fields(config: Any) -> dict[str, Any]:

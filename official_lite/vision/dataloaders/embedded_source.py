@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 
 from official_lite import errors
 from official_lite.core.data_info import DataInfo
 from official_lite.vision.dataloaders import embedded_scenes, table_source
+from official_lite.vision.ops import run_lengths
 
 __all__ = ['build_embedded_source', 'get_table']
 
@@ -16,7 +18,11 @@ _NAMES = ('digits',)
 
 
 def build_embedded_source(
-    name: str = 'digits', *, split: str = 'train', num_scenes: int | None = None
+    name: str = 'digits',
+    *,
+    split: str = 'train',
+    num_scenes: int | None = None,
+    include_mask: bool = False,
 ) -> table_source.TableSource:
     """Scenes of handwritten digits on photographs, 128x128, with 10 classes.
 
@@ -24,6 +30,7 @@ def build_embedded_source(
         name: 'digits'.
         split: 'train' or 'validation'.
         num_scenes: Number of scenes. None means 8,000 to train, 200 to validate.
+        include_mask: Whether the visible pixels of each digit are read too.
 
     Raises:
         UsageError: Unknown name or split, or scikit-learn is not installed.
@@ -33,7 +40,7 @@ def build_embedded_source(
             f'no embedded data set {name!r}', expected=f'one of: {", ".join(_NAMES)}'
         )
     scenes = embedded_scenes.load_scenes(split, num_scenes)
-    table = get_table(scenes)
+    table = get_table(scenes, include_mask=include_mask)
     description = f'{name} v{embedded_scenes.VERSION} {split} {len(scenes)}'
     info = DataInfo(
         num_examples=len(scenes),
@@ -50,7 +57,9 @@ def build_embedded_source(
     return table_source.TableSource(table, scenes.images, info, names=names, is_in_memory=True)
 
 
-def get_table(scenes: embedded_scenes.Scenes) -> table_source.AnnotationTable:
+def get_table(
+    scenes: embedded_scenes.Scenes, *, include_mask: bool = False
+) -> table_source.AnnotationTable:
     """The scenes' annotations. Scenes are numbered from 1 in `source_ids`."""
     num_scenes, num_boxes = len(scenes), len(scenes.labels)
     size = np.full([num_scenes], embedded_scenes.SCENE_SIZE_PX, np.int64)
@@ -63,4 +72,10 @@ def get_table(scenes: embedded_scenes.Scenes) -> table_source.AnnotationTable:
         heights_px=size,
         widths_px=size,
         source_ids=np.arange(1, num_scenes + 1, dtype=np.int64),
+        masks=_encode_masks(scenes) if include_mask else None,
     )
+
+
+def _encode_masks(scenes: embedded_scenes.Scenes) -> np.ndarray:
+    counts = [run_lengths.encode(scenes.get_masks(i)) for i in range(len(scenes))]
+    return np.array(list(itertools.chain.from_iterable(counts)), np.object_)

@@ -32,6 +32,7 @@ _RECORD_KEYS = frozenset(
         'groundtruth_is_crowd',
         'groundtruth_area',
         'groundtruth_attributes',
+        'groundtruth_instance_masks',
         'image/encoded',
         'image/class/label',
         'image/reading',

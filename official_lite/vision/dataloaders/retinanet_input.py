@@ -16,7 +16,7 @@ from official_lite.vision.dataloaders import detection_augmentation, parser
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.ops import box_ops, preprocess_ops, uint8_images
 
-__all__ = ['PADDING', 'Parser', 'build_parser']
+__all__ = ['PADDING', 'Parser', 'build_parser', 'get_parser_arguments']
 
 # Boxes, classes and areas that are not there.
 PADDING = -1
@@ -94,7 +94,7 @@ class Parser(parser.Parser):
             boxes, classes, attributes = tf.nest.map_structure(
                 lambda values: tf.boolean_mask(values, keep), (boxes, classes, attributes)
             )
-        image, boxes = self._augmentation.change_record(image, boxes, key)
+        image, boxes, _ = self._augmentation.change_record(image, boxes, key)
         scales = (self._aug_scale_min, self._aug_scale_max)
         image, labels = self._resize(
             image, boxes, classes, scales, key, attributes, augmentation=self._augmentation
@@ -211,6 +211,26 @@ def build_parser(
     Raises:
         UsageError: A field asks for what is not there.
     """
+    return Parser(
+        **get_parser_arguments(
+            output_size,
+            max_level=max_level,
+            parser_config=parser_config,
+            max_boxes_per_image=max_boxes_per_image,
+            where=where,
+        )
+    )
+
+
+def get_parser_arguments(
+    output_size: Sequence[int],
+    *,
+    max_level: int,
+    parser_config: Any,
+    max_boxes_per_image: int,
+    where: str,
+) -> dict[str, Any]:
+    """The arguments of a `Parser` that a config stands for; see `build_parser`."""
     config = parser_config
     _refuse_unsupported(config, where)
     size = [int(length) for length in output_size[:2]]
@@ -221,17 +241,17 @@ def build_parser(
             expected=f'true, or an input size of multiples of 2^max_level = {stride}',
             received=f'false with the input size {size}',
         )
-    return Parser(
-        size,
-        max_level,
-        augmentation=detection_augmentation.build_augmentation(config, where),
-        aug_scale_min=config.aug_scale_min,
-        aug_scale_max=config.aug_scale_max,
-        skip_crowd_during_training=config.skip_crowd_during_training,
-        max_num_instances=max(config.max_num_instances, max_boxes_per_image),
-        pad=config.pad,
-        keep_aspect_ratio=config.keep_aspect_ratio,
-    )
+    return {
+        'output_size': size,
+        'max_level': max_level,
+        'augmentation': detection_augmentation.build_augmentation(config, where),
+        'aug_scale_min': config.aug_scale_min,
+        'aug_scale_max': config.aug_scale_max,
+        'skip_crowd_during_training': config.skip_crowd_during_training,
+        'max_num_instances': max(config.max_num_instances, max_boxes_per_image),
+        'pad': config.pad,
+        'keep_aspect_ratio': config.keep_aspect_ratio,
+    }
 
 
 def _refuse_unsupported(config: Any, where: str) -> None:
@@ -241,7 +261,7 @@ def _refuse_unsupported(config: Any, where: str) -> None:
             expected='3 (grey images become RGB)',
             received=str(config.num_channels),
         )
-    if config.aug_policy is not None:
+    if getattr(config, 'aug_policy', None) is not None:
         raise errors.UsageError(
             where=f'{where}.aug_policy',
             expected='null: it is an older name of aug_type, and does nothing',

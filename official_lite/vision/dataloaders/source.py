@@ -110,7 +110,8 @@ class Source(abc.ABC):
             'image' uint8 [height, width, 3]; 'source_id', 'height', 'width' int64 [];
             'groundtruth_boxes' float32 [n, 4], yxyx normalised by the image's size;
             'groundtruth_classes' int64 [n], labels from 1; 'groundtruth_is_crowd' bool [n];
-            'groundtruth_area' float32 [n], square pixels of the original image.
+            'groundtruth_area' float32 [n], square pixels of the original image. Where masks were
+            asked for also 'groundtruth_instance_masks' [n, height, width], 0 outside of an object.
         """
 
     @abc.abstractmethod

@@ -132,7 +132,10 @@ def build_embedded(config: Any, data_config: Any) -> source_lib.Source:
     from official_lite.vision.dataloaders import embedded_source
 
     return embedded_source.build_embedded_source(
-        config.name, split=config.split, num_scenes=config.num_scenes
+        config.name,
+        split=config.split,
+        num_scenes=config.num_scenes,
+        include_mask=_has_masks(data_config),
     )
 
 
@@ -145,6 +148,7 @@ def build_coco(config: Any, data_config: Any) -> source_lib.Source:
         config.annotation_file,
         config.image_dir,
         orientation=config.orientation,
+        include_mask=_has_masks(data_config),
         skip_corrupt=data_config.skip_corrupt,
         cache=data_config.cache,
     )
@@ -162,6 +166,7 @@ def build_voc(config: Any, data_config: Any) -> source_lib.Source:
         difficult=config.difficult,
         is_one_based=config.is_one_based,
         orientation=config.orientation,
+        include_mask=_has_masks(data_config),
         skip_corrupt=data_config.skip_corrupt,
         cache=data_config.cache,
     )
@@ -214,6 +219,11 @@ def build_tfrecord(config: Any, data_config: Any) -> source_lib.Source:
     return _build_records(config.input_path, config.file_type, data_config)
 
 
+def _has_masks(data_config: Any) -> bool:
+    """Whether masks are asked for."""
+    return bool(getattr(data_config, 'include_mask', False))
+
+
 def _build_records(input_path: Any, file_type: str, data_config: Any) -> source_lib.Source:
     from official_lite.vision.dataloaders import tfrecord_source
 
@@ -224,6 +234,8 @@ def _build_records(input_path: Any, file_type: str, data_config: Any) -> source_
         regenerate_source_id=decoder.regenerate_source_id,
         label_map=getattr(decoder, 'label_map', ''),
         attribute_names=getattr(decoder, 'attribute_names', ()),
+        include_mask=_has_masks(data_config),
+        mask_binarize_threshold=decoder.mask_binarize_threshold,
         skip_corrupt=data_config.skip_corrupt,
         cache=data_config.cache,
     )
@@ -242,6 +254,13 @@ def _refuse_unsupported(config: Any, where: str) -> None:
             where=f'{where}.weights',
             expected=f'not set, because source.type is {config.source.type}',
             hint='the weights of source.mixture stand in its parts',
+        )
+    if _has_masks(config) and (config.source.type in ('yolo', 'tfds') or config.tfds_name):
+        raise errors.UsageError(
+            'this kind of source has no masks',
+            where=f'{where}.source.type',
+            expected='coco, voc, tfrecord, embedded or a mixture of those',
+            hint='task.model.include_mask=false trains boxes only',
         )
     if getattr(config.decoder.get(), 'attribute_names', None) and config.source.type not in (
         None,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite.core.data_info import DataInfo
-from official_lite.vision.dataloaders import image_decoding
+from official_lite.vision.dataloaders import image_decoding, instance_masks
 from official_lite.vision.dataloaders import source as source_lib
 
 __all__ = ['AnnotationTable', 'TableSource', 'count_per_class']
@@ -27,6 +27,8 @@ class AnnotationTable:
         areas: float32 [num_boxes], square pixels.
         heights_px, widths_px: int64 [num_images].
         source_ids: int64 [num_images].
+        masks: The objects' masks in the annotated image, as run lengths (`ops.run_lengths`): bytes
+            [num_boxes]. None where they were not read.
     """
 
     splits: np.ndarray
@@ -37,6 +39,7 @@ class AnnotationTable:
     heights_px: np.ndarray
     widths_px: np.ndarray
     source_ids: np.ndarray
+    masks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.source_ids)
@@ -56,6 +59,7 @@ class AnnotationTable:
             heights_px=self.heights_px[keep],
             widths_px=self.widths_px[keep],
             source_ids=self.source_ids[keep],
+            masks=None if self.masks is None else self.masks[rows],
         )
 
 
@@ -128,7 +132,10 @@ class TableSource(source_lib.IndexedSource):
         # Outside of any graph, so that the functions of the pipeline capture these, not copy them.
         with tf.init_scope():
             fields = {f.name: getattr(self._table, f.name) for f in dataclasses.fields(self._table)}
+            masks = fields.pop('masks')
             self._tensors = {name: tf.constant(value) for name, value in fields.items()}
+            if masks is not None:
+                self._tensors['masks'] = tf.constant(masks.tolist(), tf.string, masks.shape)
             self._tensors['images'] = tf.constant(list(self._images), tf.string)
             if self._readings is not None:
                 self._tensors['readings'] = tf.constant(self._readings, tf.int32)
@@ -142,7 +149,7 @@ class TableSource(source_lib.IndexedSource):
             image_bytes = tf.io.read_file(image_bytes)
         reading = None if self._readings is None else tensors['readings'][index]
         rows = slice(tensors['splits'][index], tensors['splits'][index + 1])
-        return {
+        record = {
             'image': image_decoding.decode_image(image_bytes, reading),
             'source_id': tensors['source_ids'][index],
             'height': tensors['heights_px'][index],
@@ -152,6 +159,13 @@ class TableSource(source_lib.IndexedSource):
             'groundtruth_is_crowd': tensors['is_crowd'][rows],
             'groundtruth_area': tensors['areas'][rows],
         }
+        if self._table.masks is not None:
+            record['groundtruth_instance_masks'] = instance_masks.decode_masks(
+                tensors['masks'][rows],
+                tf.stack([record['height'], record['width']]),
+                record['image'],
+            )
+        return record
 
     def describe(self, index: int) -> str:
         if self._names is not None:

@@ -239,6 +239,8 @@ def build_tfrecord_source(
     regenerate_source_id: bool = False,
     label_map: str = '',
     attribute_names: Sequence[str] = (),
+    include_mask: bool = False,
+    mask_binarize_threshold: float | None = None,
     skip_corrupt: bool = False,
     cache: bool = False,
     where: str = 'input_path',
@@ -251,6 +253,8 @@ def build_tfrecord_source(
         regenerate_source_id: Whether examples are numbered from 1 rather than by their own ids.
         label_map: CSV file `label,name` for records whose classes are names. '': they are numbers.
         attribute_names: Attributes of objects to read, from `image/object/attribute/NAME`.
+        include_mask: Whether masks are read, from the PNGs in `image/object/mask`.
+        mask_binarize_threshold: See `tf_example_decoder.TfExampleDecoder`.
         skip_corrupt: Whether to leave out what cannot be read, after one pass that also decodes
             every image. If not, the first such record is an error.
         cache: Whether to keep the serialized records in memory.
@@ -267,13 +271,19 @@ def build_tfrecord_source(
         _refuse_problems(table)
     elif is_compressed and (table.problems or table.file_problems):
         _refuse_problems(table, 'skip_corrupt works on files that are not compressed')
+    mask_options: dict[str, Any] = {
+        'include_mask': include_mask,
+        'mask_binarize_threshold': mask_binarize_threshold,
+    }
     decoder = (
         tf_example_label_map_decoder.TfExampleDecoderLabelMap(
-            label_map, regenerate_source_id=regenerate_source_id
+            label_map, regenerate_source_id=regenerate_source_id, **mask_options
         )
         if label_map
         else tf_example_decoder.TfExampleDecoder(
-            regenerate_source_id=regenerate_source_id, attribute_names=attribute_names
+            regenerate_source_id=regenerate_source_id,
+            attribute_names=attribute_names,
+            **mask_options,
         )
     )
     usable = np.setdiff1d(np.arange(len(table)), np.array(list(table.problems), np.int64))

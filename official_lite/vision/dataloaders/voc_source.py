@@ -21,6 +21,7 @@ from official_lite.vision.dataloaders import (
     image_finder,
     table_source,
     voc_annotations,
+    voc_masks,
 )
 
 __all__ = ['Difficult', 'build_voc_source', 'forget']
@@ -29,6 +30,7 @@ Difficult = Literal['ignore', 'use', 'drop']
 
 _ANNOTATION_FOLDERS = ('Annotations', 'annotations')
 _IMAGE_FOLDERS = ('JPEGImages', 'images', 'Images')
+_MASK_LIST_FOLDERS = ('ImageSets/Segmentation',)
 _LIST_FOLDERS = ('ImageSets/Main', 'ImageSets')
 _DIFFICULT_FATES = {
     'ignore': 'are ignored in training and evaluation, as crowds are',
@@ -45,6 +47,7 @@ def build_voc_source(
     difficult: Difficult = 'ignore',
     is_one_based: bool = True,
     orientation: exif_orientation.Orientation = 'auto',
+    include_mask: bool = False,
     skip_corrupt: bool = False,
     cache: bool = False,
 ) -> table_source.TableSource:
@@ -62,6 +65,8 @@ def build_voc_source(
         is_one_based: Whether coordinates count pixels from 1 and include the last one, as VOC's own
             do. A box whose two edges coincide has no area all the same.
         orientation: See `exif_orientation.decide_turns`.
+        include_mask: Whether masks are read from `SegmentationObject`; images without one are left
+            out, and splits are those of `ImageSets/Segmentation`, if it is there.
         skip_corrupt: Whether to leave out what cannot be read, after one pass that decodes every
             image.
         cache: Whether to keep the encoded images in memory.
@@ -71,10 +76,11 @@ def build_voc_source(
         DataError: A file cannot be used.
     """
     listed = class_names.read_class_names(names)
-    data = _load(root, split, listed, difficult, is_one_based, orientation)
+    options = (listed, difficult, is_one_based, orientation, include_mask)
+    data = _load(root, split, *options)
     if folder_source.is_stale(data.images):
         forget()
-        data = _load(root, split, listed, difficult, is_one_based, orientation)
+        data = _load(root, split, *options)
     return folder_source.build_folder_source(data, skip_corrupt=skip_corrupt, cache=cache)
 
 
@@ -90,6 +96,7 @@ class _Folder:
     annotations: Path
     images: Path
     lists: Path | None
+    object_masks: Path | None
 
 
 @functools.lru_cache(maxsize=4)
@@ -100,11 +107,14 @@ def _load(
     difficult: Difficult,
     is_one_based: bool,
     mode: exif_orientation.Orientation,
+    include_mask: bool,
 ) -> folder_source.FolderData:
-    folder = _find_folder(root)
+    folder = _find_folder(root, include_mask=include_mask)
     stems = _list_stems(folder.annotations)
     files = voc_annotations.load_voc_files([str(folder.annotations / f'{s}.xml') for s in stems])
     chosen, findings = _choose(folder, split, stems)
+    if include_mask:
+        chosen, findings = _keep_segmented(folder, stems, chosen, findings)
     selected = _select(files, chosen)
     listed = names or files.names
     raw = _make_raw(selected, listed, difficult, is_one_based)
@@ -126,8 +136,12 @@ def _load(
         source_ids=np.array(class_names.make_source_ids(stems), np.int64)[chosen],
         describe=lambda i: _describe(selected, raw, i),
     )
+    table, mask_findings = cleaned.table, tuple[str, ...]()
+    if include_mask:
+        rows = raw.rows[cleaned.kept]
+        table, mask_findings = _add_masks(folder, selected, rows, table, [stems[i] for i in chosen])
     return folder_source.FolderData(
-        table=cleaned.table,
+        table=table,
         images=images,
         class_names=tuple(listed),
         category_ids=tuple(range(1, len(listed) + 1)),
@@ -137,6 +151,7 @@ def _load(
             *findings,
             *_count_difficult(selected, difficult),
             *cleaned.findings,
+            *mask_findings,
             *(_find_lonely_images(folder.images, len(stems)) if not split else ()),
         ),
         num_dropped_boxes=len(raw.labels) - cleaned.num_boxes,
@@ -147,7 +162,7 @@ def _load(
 # ---- files and folders --------------------------------------------------------------------------
 
 
-def _find_folder(root: str) -> _Folder:
+def _find_folder(root: str, *, include_mask: bool) -> _Folder:
     path = Path(root)
     if not path.is_dir():
         raise errors.UsageError(f'the folder {root!r} does not exist', where='root')
@@ -156,7 +171,8 @@ def _find_folder(root: str) -> _Folder:
     return _Folder(
         annotations=annotations,
         images=_pick(path, _IMAGE_FOLDERS) or path,
-        lists=_pick(path, _LIST_FOLDERS),
+        lists=_pick(path, (*_MASK_LIST_FOLDERS * include_mask, *_LIST_FOLDERS)),
+        object_masks=_pick(path, (voc_masks.OBJECT_FOLDER,)),
     )
 
 
@@ -219,6 +235,39 @@ def _choose(
         f'there is no split {split!r}',
         where='split',
         expected=f'one of {", ".join(splits[:12])}' if splits else "'', because there are no lists",
+    )
+
+
+def _keep_segmented(
+    folder: _Folder, stems: Sequence[str], chosen: np.ndarray, findings: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Those of the chosen files whose images have masks."""
+    kept = voc_masks.find_segmented(folder.object_masks, [stems[i] for i in chosen])
+    if len(kept) == len(chosen):
+        return chosen, findings
+    note = f'{len(chosen) - len(kept):,} of {len(chosen):,} images have no masks and are left out'
+    return chosen[kept], (*findings, note)
+
+
+def _add_masks(
+    folder: _Folder,
+    selected: _Selected,
+    rows: np.ndarray,
+    table: table_source.AnnotationTable,
+    stems: Sequence[str],
+) -> tuple[table_source.AnnotationTable, tuple[str, ...]]:
+    """The table with masks, and what was found; `rows` are its objects among the selected ones."""
+    assert folder.object_masks is not None
+    masks, is_empty, findings = voc_masks.read_masks(
+        [str(folder.object_masks / f'{stem}.png') for stem in stems],
+        selected.image_numbers[rows],
+        selected.object_numbers[rows],
+        table.boxes,
+        np.stack([table.heights_px, table.widths_px], axis=-1),
+    )
+    return (
+        dataclasses.replace(table, masks=masks, is_crowd=table.is_crowd | is_empty),
+        findings,
     )
 
 

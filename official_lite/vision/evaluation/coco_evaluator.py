@@ -17,7 +17,12 @@ import numpy as np
 
 from official_lite import errors
 from official_lite.vision.evaluation import annotation_file as annotation_files
-from official_lite.vision.evaluation import box_mapping, coco_metrics, suspicions
+from official_lite.vision.evaluation import (
+    box_mapping,
+    coco_metrics,
+    mask_evaluation,
+    suspicions,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -31,6 +36,7 @@ _PREDICTION_FIELDS = (
     'detection_classes',
     'detection_scores',
 )
+_MASK_FIELDS = ('detection_masks', 'detection_outer_boxes')
 _GROUND_TRUTH_FIELDS = ('source_id', 'height', 'width', 'num_detections', 'boxes', 'classes')
 
 
@@ -46,7 +52,7 @@ class _Image:
 
 
 class COCOEvaluator:
-    """Collects detections and computes the twelve COCO figures for boxes.
+    """Collects detections and computes the twelve COCO figures for boxes, and for masks.
 
     Use: `update_state` with every batch, then `result`, which also clears the state. What looks
     wrong (no image id known to the annotation file, no detection at all, ...) is logged as a
@@ -70,7 +76,7 @@ class COCOEvaluator:
         Args:
             annotation_file: COCO JSON with the ground truth. None or empty: the ground truth is
                 what `update_state` gets.
-            include_mask: Must be False; masks have no evaluation here yet.
+            include_mask: Whether masks are evaluated besides boxes.
             need_rescale_bboxes: Whether detected boxes are in pixels of the network's input and
                 `image_info` maps them back. Otherwise they are in pixels of the original image.
             per_category_metrics: Whether `result` has the figures of every category too.
@@ -82,10 +88,6 @@ class COCOEvaluator:
         Raises:
             UsageError: An unreadable annotation file, or arguments that fit nothing.
         """
-        if include_mask:
-            raise errors.UsageError(
-                'cannot evaluate masks', where='include_mask', expected='False', received='True'
-            )
         if isinstance(max_num_eval_detections, bool) or not isinstance(
             max_num_eval_detections, int
         ):
@@ -107,9 +109,15 @@ class COCOEvaluator:
                 expected=f'{len(class_names)} ids, one for each name',
                 received=str(len(category_ids)),
             )
+        self._include_mask = include_mask
         self._annotation_file = annotation_file or None
         self._dataset = (
             annotation_files.load_annotation_file(annotation_file) if annotation_file else None
+        )
+        self._sizes = (
+            mask_evaluation.read_sizes(self._dataset, annotation_file or '')
+            if self._dataset and include_mask
+            else {}
         )
         self._need_rescale_bboxes = need_rescale_bboxes
         self._per_category_metrics = per_category_metrics
@@ -138,20 +146,28 @@ class COCOEvaluator:
                 `num_detections` int [batch]; `boxes` float [batch, boxes, 4], yxyx in pixels of the
                 original image; `classes` int [batch, boxes]; optionally `is_crowds` and `areas`
                 [batch, boxes] and `is_valid` bool [batch], False for an example that only fills the
-                batch. Rows from `num_detections` on are padding.
+                batch. With masks `masks`: uint8 [batch, boxes, length], run lengths padded with
+                zeros (see `dataloaders.instance_masks`). Rows from `num_detections` on are padding.
             predictions: `source_id`, `num_detections` int [batch]; `detection_boxes` float [batch,
                 detections, 4], yxyx; `detection_classes` int and `detection_scores` float [batch,
-                detections]; `image_info` float [batch, 4, 2] if boxes are rescaled; optionally
+                detections]; `image_info` float [batch, 4, 2] if boxes are rescaled or there are
+                masks; with masks `detection_masks` float [batch, detections, height, width], each
+                within its box or, where there are any, `detection_outer_boxes`; optionally
                 `is_valid`. Rows from `num_detections` on are padding.
+
+        Masks are pasted here, image by image, and kept as run lengths.
 
         Raises:
             ValueError: A missing field.
             DataError: A label without category id, or a batch whose parts differ in length.
         """
-        needed = _PREDICTION_FIELDS + (('image_info',) if self._need_rescale_bboxes else ())
+        has_info = self._need_rescale_bboxes or self._include_mask
+        needed = _PREDICTION_FIELDS + ('image_info',) * has_info
+        needed += ('detection_masks',) * self._include_mask
         _require_fields(predictions, needed, 'predictions')
         if self._dataset is None:
-            _require_fields(groundtruths or {}, _GROUND_TRUTH_FIELDS, 'groundtruths')
+            needed = _GROUND_TRUTH_FIELDS + ('masks',) * self._include_mask
+            _require_fields(groundtruths or {}, needed, 'groundtruths')
         per_replica_truths = list(_per_replica(groundtruths or {}))
         for number, batch in enumerate(_per_replica(predictions)):
             truths = per_replica_truths[number] if per_replica_truths else {}
@@ -162,8 +178,9 @@ class COCOEvaluator:
 
         Returns:
             AP, AP50, AP75, APs, APm, APl, ARmax1, ARmax10, ARmax<max_num_eval_detections>, ARs,
-            ARm, ARl, each -1 where no ground truth defines it; with `per_category_metrics` also
-            'Precision mAP ByCategory/<name>' and its eleven siblings.
+            ARm, ARl, each -1 where no ground truth defines it, and with masks the same with `mask_` in
+            front; with `per_category_metrics` also 'Precision mAP ByCategory/<name>' and its eleven
+            siblings, those of masks with 'mask ' in front.
         """
         metrics = self.evaluate()
         self.reset_states()
@@ -189,6 +206,26 @@ class COCOEvaluator:
         self._warn_of_suspicious(images, dataset, detections, metrics)
         if self._per_category_metrics:
             metrics.update(tables.category_metrics(_category_names(dataset)))
+        if self._include_mask:
+            metrics.update(self._evaluate_masks(dataset, detections, list(images)))
+        return metrics
+
+    def _evaluate_masks(
+        self,
+        dataset: Mapping[str, Any],
+        detections: Sequence[Mapping[str, Any]],
+        image_ids: Sequence[int],
+    ) -> dict[str, float]:
+        tables = coco_metrics.compute_coco_metrics(
+            dataset,
+            detections,
+            image_ids,
+            iou_type='segm',
+            max_num_detections=self.max_num_eval_detections,
+        )
+        metrics = tables.metrics('mask_')
+        if self._per_category_metrics:
+            metrics.update(tables.category_metrics(_category_names(dataset), 'mask '))
         return metrics
 
     def to_category_ids(self, labels: np.ndarray) -> np.ndarray:
@@ -212,17 +249,31 @@ class COCOEvaluator:
 
     def _add_batch(self, truths: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> None:
         source_ids = _to_integers(batch['source_id'])
-        boxes = np.asarray(batch['detection_boxes'], np.float64)
-        if self._need_rescale_bboxes:
-            boxes = box_mapping.to_original_pixels(boxes, batch['image_info'])
+        boxes = self._to_pixels(batch, 'detection_boxes')
+        mask_boxes = boxes
+        if self._include_mask and 'detection_outer_boxes' in batch:
+            mask_boxes = self._to_pixels(batch, 'detection_outer_boxes')
         is_valid = batch.get('is_valid', truths.get('is_valid', np.ones(len(source_ids), bool)))
         for row in np.flatnonzero(np.reshape(is_valid, [-1])):
             image = _Image(int(source_ids[row]), self._detections_of(batch, boxes, row), [])
+            if self._include_mask:
+                self._add_masks(image, batch, mask_boxes, row)
             if self._dataset is None:
                 image.annotations = self._annotations_of(truths, row)
                 image.height = int(np.reshape(truths['height'], [-1])[row])
                 image.width = int(np.reshape(truths['width'], [-1])[row])
+                if self._include_mask:
+                    size = mask_evaluation.get_decoded_size(batch, row)
+                    counts = truths['masks'][row, : len(image.annotations)]
+                    mask_evaluation.add_run_lengths(image.annotations, counts, size)
             self._images.append(image)
+
+    def _to_pixels(self, batch: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        """Boxes of a batch in pixels of the original images, float64 [batch, boxes, 4], yxyx."""
+        boxes = np.asarray(batch[name], np.float64)
+        if not self._need_rescale_bboxes:
+            return boxes
+        return box_mapping.to_original_pixels(boxes, batch['image_info'])
 
     def _detections_of(
         self, batch: Mapping[str, np.ndarray], boxes: np.ndarray, row: int
@@ -238,6 +289,21 @@ class COCOEvaluator:
                 scores.tolist(),
             )
         ]
+
+    def _add_masks(
+        self, image: _Image, batch: Mapping[str, np.ndarray], boxes: np.ndarray, row: int
+    ) -> None:
+        """Pastes the masks of an image's detections."""
+        size = self._sizes.get(image.source_id)
+        if size is None:
+            size = mask_evaluation.get_decoded_size(batch, row)
+        count = len(image.detections)
+        mask_evaluation.add_segmentations(
+            image.detections,
+            batch['detection_masks'][row, :count],
+            box_mapping.to_xywh(boxes[row, :count]),
+            size,
+        )
 
     def _annotations_of(self, truths: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
         count = int(np.reshape(truths['num_detections'], [-1])[row])
@@ -355,7 +421,8 @@ def make_evaluator_inputs(
     Args:
         labels: `groundtruths`, `image_info` [batch, 4, 2] and optionally `is_valid` [batch].
         detections: `detection_boxes`, yxyx in pixels of the network's input, `detection_classes`,
-            `detection_scores` and `num_detections`; other keys are left out.
+            `detection_scores` and `num_detections`, and, if there, `detection_masks` and
+            `detection_outer_boxes`; other keys are left out.
 
     Returns:
         `(groundtruths, predictions)`, tensors or arrays as they came.
@@ -367,6 +434,7 @@ def make_evaluator_inputs(
         'source_id': truths['source_id'],
         'image_info': labels['image_info'],
         **{key: detections[key] for key in _PREDICTION_FIELDS if key != 'source_id'},
+        **{key: detections[key] for key in _MASK_FIELDS if key in detections},
     }
     return truths, predictions
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from pycocotools import coco as coco_api
 from pycocotools import cocoeval
+from pycocotools import mask as mask_api
 
 NOT_DEFINED = -1.0  # pycocotools' value of a figure that no ground truth supports
 
@@ -39,9 +40,9 @@ class CocoTables:
     category_ids: tuple[int, ...]
     limits: tuple[int, int, int]
 
-    def metrics(self) -> dict[str, float]:
-        """The twelve figures of pycocotools, by Model Garden's names."""
-        return {
+    def metrics(self, prefix: str = '') -> dict[str, float]:
+        """The twelve figures of pycocotools, by Model Garden's names with `prefix` in front."""
+        figures = {
             'AP': self._ap(),
             'AP50': self._ap(threshold=0),
             'AP75': self._ap(threshold=5),
@@ -55,13 +56,17 @@ class CocoTables:
             'ARm': self._ar(area='medium'),
             'ARl': self._ar(area='large'),
         }
+        return {prefix + name: value for name, value in figures.items()}
 
-    def category_metrics(self, names: Mapping[int, str] | None = None) -> dict[str, float]:
+    def category_metrics(
+        self, names: Mapping[int, str] | None = None, prefix: str = ''
+    ) -> dict[str, float]:
         """The same figures for every single category, by Model Garden's names.
 
         Args:
             names: Display name of each category id; an id without one stands for itself. A name
                 that two ids share is followed by the id.
+            prefix: What stands in front of each figure's name.
 
         Returns:
             `{'Precision mAP ByCategory/<name>': ...}` and eleven more for each category.
@@ -83,7 +88,7 @@ class CocoTables:
                 'Recall AR (medium) ByCategory': self._ar(category=index, area='medium'),
                 'Recall AR (large) ByCategory': self._ar(category=index, area='large'),
             }
-            result.update({f'{figure}/{name}': value for figure, value in figures.items()})
+            result.update({f'{prefix}{figure}/{name}': value for figure, value in figures.items()})
         return result
 
     def _ap(
@@ -122,7 +127,9 @@ def compute_coco_metrics(
     limits = (min(1, max_num_detections), min(10, max_num_detections), max_num_detections)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports every step with print()
         evaluation = cocoeval.COCOeval(
-            _to_index(ground_truth), _to_index(_with_ids(ground_truth, detections)), iou_type
+            _to_index(ground_truth),
+            _to_index(_with_ids(ground_truth, detections, iou_type)),
+            iou_type,
         )
         evaluation.params.imgIds = sorted(image_ids)
         evaluation.params.maxDets = list(limits)
@@ -144,23 +151,32 @@ def _to_index(dataset: Mapping[str, Any]) -> coco_api.COCO:
 
 
 def _with_ids(
-    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]
+    ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], iou_type: str
 ) -> dict[str, Any]:
     """What COCO.loadRes makes of detections, for an empty list too (where that one fails)."""
+    areas = _compute_areas(detections, iou_type)
     annotations = [
         {
             **detection,
             'id': number,
-            'area': detection['bbox'][2] * detection['bbox'][3],
+            'area': area,
             'iscrowd': 0,
         }
-        for number, detection in enumerate(detections, start=1)
+        for number, (detection, area) in enumerate(zip(detections, areas, strict=True), start=1)
     ]
     return {
         'images': ground_truth['images'],
         'categories': ground_truth['categories'],
         'annotations': annotations,
     }
+
+
+def _compute_areas(detections: Sequence[Mapping[str, Any]], iou_type: str) -> list[float]:
+    """Square pixels of boxes, or of masks: they decide which detections count as small or large."""
+    if iou_type == 'bbox':
+        return [detection['bbox'][2] * detection['bbox'][3] for detection in detections]
+    # One by one: of more than 255 at a time pycocotools makes an OverflowError.
+    return [float(mask_api.area(detection['segmentation'])) for detection in detections]
 
 
 def _at(index: int | None) -> slice:

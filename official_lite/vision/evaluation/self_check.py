@@ -90,8 +90,9 @@ def check_labels(
     """The check itself, on the labels of evaluation batches (NumPy arrays).
 
     Args:
-        batches: Each with `boxes` [batch, boxes, 4], `classes` [batch, boxes] (padding -1),
-            `image_info`, `groundtruths` and optionally `is_valid`.
+        batches: Each with `boxes` [batch, boxes, 4], `classes` [batch, boxes] (padding -1), or
+            `gt_boxes`, `gt_classes` and `gt_masks`, and `image_info`, `groundtruths` and
+            optionally `is_valid`.
         evaluator: As the task makes it.
     """
     counts = _Counts()
@@ -115,19 +116,34 @@ def to_detections(labels: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Args:
         labels: `boxes` float [batch, boxes, 4] and `classes` int [batch, boxes]; rows of class -1
-            are padding, wherever they are.
+            are padding, wherever they are. Or `gt_boxes` and `gt_classes`, and with masks `gt_masks`
+            within `gt_outer_boxes`.
     """
-    classes = np.asarray(labels['classes'])
+    classes = np.asarray(labels[_find(labels, 'classes')])
     is_box = classes > 0
     order = np.argsort(~is_box, axis=1, kind='stable')  # boxes first, padding last
+    boxes = np.asarray(labels[_find(labels, 'boxes')])
+    masks = {}
+    if 'gt_masks' in labels:
+        masks = {
+            'detection_masks': np.take_along_axis(
+                np.asarray(labels['gt_masks']), order[..., None, None], axis=1
+            ),
+            'detection_outer_boxes': np.take_along_axis(
+                np.asarray(labels['gt_outer_boxes']), order[..., None], axis=1
+            ),
+        }
     return {
-        'detection_boxes': np.take_along_axis(
-            np.asarray(labels['boxes']), order[..., None], axis=1
-        ),
+        **masks,
+        'detection_boxes': np.take_along_axis(boxes, order[..., None], axis=1),
         'detection_classes': np.take_along_axis(classes, order, axis=1),
         'detection_scores': np.take_along_axis(is_box, order, axis=1).astype(np.float32),
         'num_detections': np.sum(is_box, axis=1),
     }
+
+
+def _find(labels: Mapping[str, Any], name: str) -> str:
+    return name if name in labels else f'gt_{name}'
 
 
 @dataclasses.dataclass
@@ -144,7 +160,9 @@ class _Counts:
     def add(self, labels: Mapping[str, Any]) -> None:
         truths = labels['groundtruths']
         num_true = np.reshape(truths['num_detections'], [-1]).astype(int)
-        num_submitted = np.sum(np.asarray(labels['classes']) > 0, axis=1)
+        num_submitted = np.sum(np.asarray(labels[_find(labels, 'classes')]) > 0, axis=1)
+        if 'gt_classes' in labels:  # in which crowds may be left out
+            num_true = num_true - np.sum(np.asarray(truths['is_crowds']) > 0, axis=1)
         for row in np.flatnonzero(labels.get('is_valid', np.ones(len(num_true), bool))):
             self.num_images += 1
             self.num_boxes += int(num_true[row])

@@ -71,12 +71,14 @@ class Call:
         prob: The policy's probability, for operations that draw for each box.
         seed: Of this application.
         fill_mode: What geometric operations bring in from outside (see `image_geometry`).
+        replace: Colour of what they leave empty: a number, or one for each channel.
     """
 
     argument: Number = 0
     prob: Number = 1.0
     seed: Seed = None
     fill_mode: str = 'reflect'
+    replace: Any = REPLACE_VALUE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +90,12 @@ class Operation:
             or videos [frames, height, width, 3]; boxes [..., 4], yxyx normalised.
         compute_argument: (magnitude, strength) -> argument. With a Python number it is exact; with
             a tensor it is float32.
+        is_move: Whether content changes its place; masks have to go along.
     """
 
     apply: Callable[[tf.Tensor, Any, Call], ImageAndBoxes]
     compute_argument: Callable[[Number, Strength], Number] = lambda level, strength: 0
+    is_move: bool = False
 
 
 def negate_at_random(value: Number, seed: Seed, name: str = 'sign') -> tf.Tensor:
@@ -135,8 +139,8 @@ def _geometry(without_boxes: Callable[..., tf.Tensor], with_boxes: Callable[...,
     def apply(image: tf.Tensor, boxes: Any, call: Call) -> ImageAndBoxes:
         argument = negate_at_random(call.argument, call.seed)
         if boxes is None:
-            return without_boxes(image, argument, REPLACE_VALUE, call.fill_mode), None
-        moved: ImageAndBoxes = with_boxes(image, boxes, argument, REPLACE_VALUE, call.fill_mode)
+            return without_boxes(image, argument, call.replace, call.fill_mode), None
+        moved: ImageAndBoxes = with_boxes(image, boxes, argument, call.replace, call.fill_mode)
         return moved
 
     return apply
@@ -152,7 +156,7 @@ def _translate_y_only_bboxes(image: tf.Tensor, boxes: Any, call: Call) -> ImageA
         return image, None
     pixels = negate_at_random(call.argument, call.seed)
     return augment_boxes.translate_y_only_bboxes(
-        image, boxes, call.prob, pixels, REPLACE_VALUE, fold_in(call.seed, 'boxes')
+        image, boxes, call.prob, pixels, call.replace, fold_in(call.seed, 'boxes')
     )
 
 
@@ -162,7 +166,7 @@ def _shear(horizontal: bool) -> Operation:
         return augment_boxes.shear_with_bboxes(image, boxes, level, replace, horizontal, fill_mode)
 
     shear = image_geometry.shear_x if horizontal else image_geometry.shear_y
-    return Operation(_geometry(shear, with_boxes), _scale(0.3))
+    return Operation(_geometry(shear, with_boxes), _scale(0.3), is_move=True)
 
 
 def _translate(horizontal: bool) -> Operation:
@@ -174,6 +178,7 @@ def _translate(horizontal: bool) -> Operation:
     return Operation(
         _geometry(move, with_boxes),
         lambda level, strength: (level / MAX_LEVEL) * float(strength.translate_const),
+        is_move=True,
     )
 
 
@@ -183,7 +188,9 @@ def _enhance(function: Callable[..., tf.Tensor]) -> Operation:
 
 GEOMETRIC: dict[str, Operation] = {
     'Rotate': Operation(
-        _geometry(image_geometry.wrapped_rotate, augment_boxes.rotate_with_bboxes), _scale(30.0)
+        _geometry(image_geometry.wrapped_rotate, augment_boxes.rotate_with_bboxes),
+        _scale(30.0),
+        is_move=True,
     ),
     'ShearX': _shear(True),
     'ShearY': _shear(False),
@@ -212,7 +219,7 @@ OPERATIONS: Mapping[str, Operation] = {
     **GEOMETRIC,
     **{f'{name}_BBox': operation for name, operation in GEOMETRIC.items()},
     'TranslateY_Only_BBoxes': Operation(
-        _translate_y_only_bboxes, _scale(_ONLY_BBOXES_TRANSLATE_CONST)
+        _translate_y_only_bboxes, _scale(_ONLY_BBOXES_TRANSLATE_CONST), is_move=True
     ),
 }
 

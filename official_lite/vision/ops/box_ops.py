@@ -90,6 +90,26 @@ def clip_boxes(boxes: tf.Tensor, image_shape: ImageShape) -> tf.Tensor:
     return tf.maximum(tf.minimum(boxes, _image_sides(image_shape, boxes.dtype)), 0.0)
 
 
+def compute_outer_boxes(boxes: tf.Tensor, image_shape: ImageShape, scale: float = 1.0) -> tf.Tensor:
+    """Boxes [..., 4] enlarged around their centres, within the image.
+
+    Args:
+        boxes: In pixels.
+        image_shape: Height and width of the image, [2], or such that they broadcast to the boxes.
+        scale: New side over old side, 1 or more; 1 leaves boxes as they are.
+
+    Raises:
+        ValueError: `scale` is less than 1.
+    """
+    if scale < 1.0:
+        raise ValueError(f'Expected a scale of 1 or more. Received: {scale}')
+    if scale == 1.0:
+        return boxes
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2.0
+    half = (boxes[..., 2:] - boxes[..., :2]) * (scale / 2.0)
+    return clip_boxes(tf.concat([center - half, center + half], axis=-1), image_shape)
+
+
 def get_non_empty_box_indices(boxes: tf.Tensor) -> tf.Tensor:
     """Indices [M], int64, of those of the boxes [N, 4] that have a positive height and width."""
     is_tall = boxes[:, 2] > boxes[:, 0]

@@ -11,9 +11,12 @@ import tensorflow as tf
 
 from official_lite.vision.ops import augment_operations, augment_policies
 from official_lite.vision.ops.augment_operations import MAX_LEVEL, Call, Operation, Strength
-from official_lite.vision.ops.random_draws import Seed, coin, fold_in, normal, uniform_int
+from official_lite.vision.ops.random_draws import Seed, coin, fold_in, is_key, normal, uniform_int
 
 __all__ = ['AutoAugment', 'ImageAugment', 'RandAugment']
+
+_IDENTITY = Operation(lambda image, boxes, call: (tf.identity(image), boxes))
+_NUM_KEYS = 2**31 - 1
 
 
 class ImageAugment(abc.ABC):
@@ -47,9 +50,36 @@ class ImageAugment(abc.ABC):
         """
         return self._distort(image, bboxes, seed)
 
+    def distort_with_masks(
+        self, image: tf.Tensor, bboxes: tf.Tensor, masks: tf.Tensor, seed: Seed = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Changes an image, its boxes and its masks alike.
+
+        Args:
+            image: uint8 [height, width, 3].
+            bboxes: float32 [n, 4], yxyx normalised by the image's size.
+            masks: uint8 [n, height, width] of 0 and 1.
+            seed: See `random_draws`.
+
+        Returns:
+            All three, as `distort_with_boxes`. Masks are 0 where nothing of the image is left.
+        """
+        if not is_key(seed):  # one that can be used twice
+            seed = uniform_int(seed, 'masks', [2], maxval=_NUM_KEYS)
+        # One channel more, so that there is one where there is no object.
+        layers = tf.transpose(tf.pad(masks, [[0, 1], [0, 0], [0, 0]]), [1, 2, 0])
+        moved = self._distort(layers, bboxes, seed, is_mask=True)[0]
+        changed, boxes = self._distort(image, bboxes, seed)
+        return changed, boxes, tf.transpose(moved[..., :-1], [2, 0, 1])
+
     @abc.abstractmethod
-    def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
-        """Image and boxes; boxes may be None."""
+    def _distort(
+        self, image: tf.Tensor, bboxes: Any, seed: Seed, is_mask: bool = False
+    ) -> tuple[tf.Tensor, Any]:
+        """Image and boxes; boxes may be None.
+
+        Masks, uint8 [height, width, channels], get only what moves content; what comes in is 0.
+        """
 
 
 def _apply_steps(
@@ -62,6 +92,7 @@ def _apply_steps(
     probs: tf.Tensor,
     seed: Seed,
     fill_mode: str | None,
+    is_mask: bool = False,
 ) -> tuple[tf.Tensor, Any]:
     """Applies one operation after the other, in one loop, so that each is traced once.
 
@@ -74,6 +105,7 @@ def _apply_steps(
         probs: float32 [steps].
         seed: See `random_draws`.
         fill_mode: See `AutoAugment`.
+        is_mask: See `ImageAugment._distort`.
     """
     dtype = image.dtype
     if dtype != tf.uint8:
@@ -82,9 +114,13 @@ def _apply_steps(
     if not has_boxes:
         bboxes = tf.zeros([0, 4])
     edges = fill_mode or ('constant' if has_boxes else 'reflect')
+    outside: dict[str, Any] = {'fill_mode': edges}
+    if is_mask:
+        operations = [op if op.is_move else _IDENTITY for op in operations]
+        outside = {'fill_mode': 'constant', 'replace': 0}
 
     def step(number: tf.Tensor, image: tf.Tensor, bboxes: tf.Tensor) -> Any:
-        call = Call(arguments[number], probs[number], fold_in(seed, number), edges)
+        call = Call(arguments[number], probs[number], fold_in(seed, number), **outside)
 
         def make_branch(operation: Operation) -> Any:
             def branch() -> tuple[tf.Tensor, tf.Tensor]:
@@ -168,7 +204,9 @@ class AutoAugment(ImageAugment):
         return np.array(rows, np.float32)
 
     @tf.autograph.experimental.do_not_convert
-    def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
+    def _distort(
+        self, image: tf.Tensor, bboxes: Any, seed: Seed, is_mask: bool = False
+    ) -> tuple[tf.Tensor, Any]:
         seed = fold_in(seed, 'autoaugment')
         policy = uniform_int(seed, 'policy', maxval=len(self._table))
         choices, probs, arguments = tf.unstack(tf.constant(self._table)[policy], axis=-1)
@@ -183,6 +221,7 @@ class AutoAugment(ImageAugment):
             probs=probs,
             seed=seed,
             fill_mode=self.fill_mode,
+            is_mask=is_mask,
         )
 
 
@@ -261,7 +300,9 @@ class RandAugment(ImageAugment):
         return augmenter
 
     @tf.autograph.experimental.do_not_convert
-    def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
+    def _distort(
+        self, image: tf.Tensor, bboxes: Any, seed: Seed, is_mask: bool = False
+    ) -> tuple[tf.Tensor, Any]:
         seed = fold_in(seed, 'randaugment')
         operations = [augment_operations.OPERATIONS[name] for name in self.available_ops]
         shape = [self.num_layers]
@@ -278,6 +319,7 @@ class RandAugment(ImageAugment):
             probs=tf.ones(shape),
             seed=seed,
             fill_mode=self.fill_mode,
+            is_mask=is_mask,
         )
 
     def _draw_levels(self, seed: Seed) -> Any:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_api
 
-__all__ = ['compute_areas', 'decode', 'encode', 'encode_segmentation', 'encode_window', 'to_coco']
+__all__ = [
+    'compute_areas',
+    'compute_ious',
+    'decode',
+    'encode',
+    'encode_segmentation',
+    'encode_window',
+    'to_coco',
+]
 
 
 def encode(masks: np.ndarray) -> list[bytes]:
@@ -38,8 +46,18 @@ def to_coco(counts: bytes, height: int, width: int) -> dict[str, Any]:
 
 def compute_areas(counts: Sequence[bytes], height: int, width: int) -> np.ndarray:
     """Pixels of each mask, float64 [n]."""
-    encoded = [to_coco(text, height, width) for text in counts]
-    return np.asarray(mask_api.area(encoded) if encoded else [], np.float64)
+    # One by one: of more than 255 at a time pycocotools makes an OverflowError.
+    areas = [mask_api.area(to_coco(text, height, width)) for text in counts]
+    return np.array(areas, np.float64)
+
+
+def compute_ious(
+    counts: Sequence[bytes], others: Sequence[bytes], height: int, width: int
+) -> np.ndarray:
+    """Intersection over union of each mask with each of the others, float64 [n, m]."""
+    first, second = ([to_coco(text, height, width) for text in texts] for texts in (counts, others))
+    ious = mask_api.iou(first, second, [0] * len(second)) if first and second else []
+    return np.asarray(ious, np.float64).reshape(len(first), len(second))
 
 
 def encode_segmentation(segmentation: Any, height: int, width: int) -> bytes:

@@ -106,8 +106,11 @@ class SSDRandomCrop(image_augment.ImageAugment):
         }
 
     @tf.autograph.experimental.do_not_convert
-    def _distort(self, image: tf.Tensor, bboxes: Any, seed: Seed) -> tuple[tf.Tensor, Any]:
+    def _distort(
+        self, image: tf.Tensor, bboxes: Any, seed: Seed, is_mask: bool = False
+    ) -> tuple[tf.Tensor, Any]:
         """The crop has another size than the image; boxes that were dropped are zeros."""
+        del is_mask  # a crop is a crop
         seed = fold_in(seed, 'ssd_random_crop')
         number = uniform_int(seed, 'case', maxval=len(self._probs))
         is_cropped = coin(seed, 'apply', tf.constant(self._probs)[number])

@@ -11,7 +11,8 @@ from official_lite.vision import visualization
 
 _CELL_PX = 320  # the longer side of an image in the grid, at least
 _DETECTION_KEYS = ('detection_boxes', 'detection_scores', 'detection_classes', 'num_detections')
-_LABEL_KEYS = ('image_info', 'boxes', 'classes', 'is_valid')
+_MASK_KEYS = ('detection_masks', 'detection_outer_boxes')
+_LABEL_KEYS = ('image_info', 'boxes', 'classes', 'gt_boxes', 'gt_classes', 'is_valid')
 
 
 def make_picture(
@@ -22,11 +23,11 @@ def make_picture(
     max_num_images: int = 12,
     min_score: float = 0.3,
 ) -> np.ndarray | None:
-    """Draws detections (thick, with name and score) and ground truth (thin, white).
+    """Draws detections (thick, with name, score and mask) and ground truth (thin, white).
 
     Args:
         batches: `(images, labels)` of evaluation: uint8 [batch, height, width, 3], and `image_info`,
-            `boxes`, `classes` and optionally `is_valid`.
+            `boxes`, `classes` (or `gt_boxes`, `gt_classes`) and optionally `is_valid`.
         detect: Gives the detections on the images of a batch, in pixels of the network's input.
         class_names: Names of labels 1..K.
         max_num_images: The first so many images are drawn.
@@ -38,14 +39,16 @@ def make_picture(
     cells: list[np.ndarray] = []
     for images, labels in batches:
         outputs = detect(images, labels)
-        outputs = {key: np.asarray(outputs[key]) for key in _DETECTION_KEYS}
+        keys = (*_DETECTION_KEYS, *(key for key in _MASK_KEYS if key in outputs))
+        outputs = {key: np.asarray(outputs[key]) for key in keys}
         labels = {key: np.asarray(labels[key]) for key in _LABEL_KEYS if key in labels}
         images = np.asarray(images)
         for row in np.flatnonzero(labels.get('is_valid', np.ones(len(images), bool))):
             if len(cells) == max_num_images:
                 break
             detections = {key: value[row] for key, value in outputs.items()}
-            truth = labels['boxes'][row][labels['classes'][row] > 0]
+            prefix = '' if 'boxes' in labels else 'gt_'
+            truth = labels[f'{prefix}boxes'][row][labels[f'{prefix}classes'][row] > 0]
             image = _without_padding(images[row], labels['image_info'][row])
             cells.append(
                 visualization.draw_detections(

@@ -28,7 +28,12 @@ from official_lite.vision.evaluation import coco_evaluator
 from official_lite.vision.losses import retinanet_losses
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor
-from official_lite.vision.tasks import attribute_labels, data_facts, detection_pictures
+from official_lite.vision.tasks import (
+    attribute_labels,
+    data_facts,
+    detection_anchors,
+    detection_pictures,
+)
 
 PICTURE_NAME = 'detections.png'
 
@@ -288,7 +293,7 @@ class RetinaNetTask(base_task.Task):
         if 'cls_targets' not in labels:
             parser = self.task_config.train_data.parser
             targets = anchor.label_anchors_batch(
-                self._make_anchors(outputs),
+                detection_anchors.make_anchors(self.task_config.model, outputs['box_outputs']),
                 labels['boxes'],
                 labels['classes'],
                 parser.match_threshold,
@@ -305,19 +310,3 @@ class RetinaNetTask(base_task.Task):
             'cls_weights': labels['cls_weights'] * is_valid,
             'box_weights': labels['box_weights'] * is_valid,
         }
-
-    def _make_anchors(self, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Anchors of the images that `outputs` belong to."""
-        config = self.task_config.model
-        finest = outputs['box_outputs'][str(config.min_level)]
-        size = [
-            (finest.shape[axis] or tf.shape(finest)[axis]) * 2**config.min_level for axis in (1, 2)
-        ]
-        generator = anchor.build_anchor_generator(
-            config.min_level,
-            config.max_level,
-            config.anchor.num_scales,
-            config.anchor.aspect_ratios,
-            config.anchor.anchor_size,
-        )
-        return generator(size)
