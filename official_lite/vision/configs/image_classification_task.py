@@ -129,7 +129,8 @@ class ImageClassificationTask(cfg.TaskConfig):
         evaluation: What is reported besides accuracy.
         train_input_partition_dims: Not used; of Model Garden's spatial partitioning on TPUs.
         eval_input_partition_dims: Not used, likewise.
-        init_checkpoint: Checkpoint, or folder of checkpoints, to start from. None: from scratch.
+        init_checkpoint: Checkpoint, or folder of checkpoints, to start from, of ours or of Model
+            Garden. None: from scratch.
         init_checkpoint_modules: Which parts of it are read: 'all', 'backbone', or patterns of
             variables' keys such as 'backbone/stem/*'.
         model_output_keys: Not used, as in Model Garden.

@@ -70,7 +70,8 @@ class RetinaNetTask(cfg.TaskConfig):
         train_data: Examples to learn from.
         validation_data: Examples to evaluate on.
         losses: What training minimises.
-        init_checkpoint: Checkpoint, or folder of checkpoints, to start from. None: from scratch.
+        init_checkpoint: Checkpoint, or folder of checkpoints, to start from, of ours or of Model
+            Garden. None: from scratch.
         init_checkpoint_modules: Which parts of it are read: 'all', or one or more of 'backbone',
             'decoder' and 'head', or patterns of variables' keys such as 'backbone/stem/*'.
         annotation_file: COCO JSON with the ground truth of the validation data. None means that it

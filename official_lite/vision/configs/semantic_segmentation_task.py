@@ -92,7 +92,8 @@ class SemanticSegmentationTask(cfg.TaskConfig):
         evaluation: What is reported.
         train_input_partition_dims: Not used; of Model Garden's spatial partitioning on TPUs.
         eval_input_partition_dims: Not used, likewise.
-        init_checkpoint: Checkpoint, or folder of checkpoints, to start from. None: from scratch.
+        init_checkpoint: Checkpoint, or folder of checkpoints, to start from, of ours or of Model
+            Garden. None: from scratch.
         init_checkpoint_modules: Which parts of it are read: 'all', or one or more of 'backbone',
             'decoder' and 'head', or patterns of variables' keys such as 'backbone/stem/*'.
         export_config: What an exported model puts out.
