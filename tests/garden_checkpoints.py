@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pathlib
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from official_lite.garden import model_outputs
 from tests import garden_weights
 
 
@@ -70,7 +70,9 @@ def train_classifier(
                 'checkpoint_interval': 2,
                 'best_checkpoint_export_subdir': 'best_ckpt',
                 'best_checkpoint_eval_metric': 'accuracy',
-                'optimizer_config': {'ema': {'average_decay': 0.5, 'trainable_weights_only': False}},
+                'optimizer_config': {
+                    'ema': {'average_decay': 0.5, 'trainable_weights_only': False}
+                },
             },
         }
     )
@@ -127,8 +129,8 @@ def build_theirs(task: str, model: dict[str, Any]) -> Any:
     import tensorflow as tf
 
     garden_model = _build('official.vision', task, model)
-    if task == 'segmentation':  # its head is made when it is called
-        garden_model(tf.zeros([1, *model['input_size']]))
+    # Some of its heads are made when they are called.
+    model_outputs.compute_outputs(garden_model, tf.zeros([1, *model['input_size']]))
     for part in {**getattr(garden_model, 'checkpoint_items', {}), 'model': garden_model}.values():
         for inner in part if isinstance(part, list) else [part]:
             garden_weights.randomize_weights(inner)
@@ -153,31 +155,3 @@ def save(model: Any, prefix: pathlib.Path) -> str:
 
     items = getattr(model, 'checkpoint_items', {})
     return str(tf.train.Checkpoint(model=model, **items).write(str(prefix)))
-
-
-def compute_outputs(model: Any, images: Any) -> dict[str, np.ndarray]:
-    """What the parts of a model put out, by a path: before any choice that rounding could change."""
-    outputs: Any
-    if hasattr(model, 'head'):
-        features = decoded = model.backbone(images, training=False)
-        if model.decoder is not None:
-            decoded = model.decoder(features, training=False)
-        outputs = {'decoder': decoded}
-        if hasattr(model, 'detection_generator'):
-            outputs['head'] = model.head(decoded, training=False)
-        else:
-            outputs['model'] = model(images, training=False)
-    else:
-        outputs = model(images, training=False)
-    return dict(_flatten(outputs, 'outputs'))
-
-
-def _flatten(value: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            yield from _flatten(value[key], f'{path}/{key}')
-    elif isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            yield from _flatten(part, f'{path}/{index}')
-    else:
-        yield path, np.asarray(value, np.float32)

@@ -392,13 +392,16 @@ class TaskConfig(hyperparams.Config):
     """What is learned: model, data, and where its weights start.
 
     Attributes:
-        init_checkpoint: Checkpoint, or folder of checkpoints, to start from. '' means from scratch.
+        init_checkpoint: Checkpoint, or folder of checkpoints, to start from, of ours or of Model
+            Garden. '' means from scratch.
         model: The model. None in tasks that build it without a config.
         train_data: Examples to learn from.
         validation_data: Examples to evaluate on.
         name: Name of the task, a prefix in logs. None means its class's name.
         differential_privacy_config: Clips and noises gradients. None means neither.
         allow_image_summary: Whether evaluation writes images to TensorBoard.
+        init_checkpoint_averages: Ours. Whether moving averages (`trainer.optimizer_config.ema`) are
+            taken from it for weights.
         freeze: Ours. Variables that are not trained: prefixes of variable keys (`backbone`), or
             regular expressions that match a key or a prefix of it as a whole
             (`backbone/stage_[12].*`). BatchNorm layers frozen as a whole use their moving statistics.
@@ -414,6 +417,7 @@ class TaskConfig(hyperparams.Config):
     differential_privacy_config: Optional[dp_configs.DifferentialPrivacyConfig] = None
     allow_image_summary: bool = False
     # Ours.
+    init_checkpoint_averages: bool = False
     freeze: list[str] = dataclasses.field(default_factory=list)
     layer_overrides: list[layer_cfg.LayerOverride] = dataclasses.field(default_factory=list)
 

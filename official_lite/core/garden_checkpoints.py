@@ -7,18 +7,21 @@ next to its parts (`backbone`, `head`, ...), or alone, with the parts in attribu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from official_lite.core import checkpoints
 from official_lite.modeling import variable_keys
 from official_lite.modeling.weight_import import layer_matching, object_graph
 
 _MODEL = 'model'
+STEP_KEY = 'global_step'
 _VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
+# The trainer writes these files while the averages stand in the model, and the weights in the slots.
+_AVERAGED_FILES = ('average_weights-', 'best_ckpt-')
 # What a trainer saves beside the model.
 _RUN_PARTS = ('optimizer', 'global_step', 'save_counter', 'signatures')
 
@@ -36,16 +39,13 @@ class GardenSource:
     """A checkpoint of Model Garden as the weights of one model of ours.
 
     Attributes:
-        origin: What such files are called in reports.
+        origin: What the file is called in reports.
         path: Prefix of the files.
         shapes: Shape of every variable of the file's model: by the key of the model's variable that
             it is for; by its path in the file where it is for none.
         conflicts: Key of a variable of the model that has no value because the file has another
             number of such parts, to what is different.
-        averaged: Keys whose values are moving averages.
     """
-
-    origin = 'Model Garden'
 
     def __init__(
         self,
@@ -61,23 +61,24 @@ class GardenSource:
             source: The file.
             graph: Its object graph.
             model: The model.
-            use_averages: Whether moving averages are taken where the file has them.
+            use_averages: Whether moving averages are taken for weights.
+
+        Raises:
+            CheckpointError: averages are asked for, and a trainer that made none wrote the file.
         """
         self.path = source.path
+        self.origin = 'Model Garden'
         self._source = source
         matching, parts = _match_model(graph.root, model)
         keys = {
             variable_keys.identity(variable): key
             for key, variable in checkpoints.model_variables(model).items()
         }
-        averages = graph.averages if use_averages else {}
+        averages = self._find_averages(graph, use_averages)
         self._file_keys: dict[str, str] = {}
-        self.averaged: set[str] = set()
         for saved, variable in matching.pairs:
             key = keys[variable_keys.identity(variable)]
             self._add(key, averages.get(saved.node_id, saved))
-            if saved.node_id in averages:
-                self.averaged.add(key)
         used = {saved.node_id for saved, _ in matching.pairs}
         for path, saved in parts:
             if saved.node_id not in used:
@@ -93,6 +94,21 @@ class GardenSource:
     def read(self, key: str) -> Any:
         """The value under `key`, a NumPy array."""
         return self._source.read(self._file_keys[key])
+
+    def _find_averages(
+        self, graph: object_graph.ObjectGraph, use_averages: bool
+    ) -> dict[int, object_graph.SavedVariable]:
+        """The averages that stand beside the weights, if they are to be taken."""
+        if os.path.basename(self.path).startswith(_AVERAGED_FILES) and graph.averages:
+            self.origin += ', moving averages'
+            return {}
+        if not use_averages:
+            return {}
+        if graph.averages:
+            self.origin += ', moving averages'
+        elif graph.root.get('optimizer') is not None:
+            raise checkpoints.make_no_averages_error(self.path)
+        return graph.averages
 
     def _add(self, key: str, saved: object_graph.SavedVariable) -> None:
         self._file_keys[key] = checkpoints.unescape(saved.key.removesuffix(_VALUE_SUFFIX))

@@ -90,8 +90,8 @@ def load_pretrained(
             regular expressions that match whole keys (`head/.*kernel`); a list, or joined by commas.
             One that begins with `-` is left out (`-head/classifier`): of those that are named, or of
             all if none is.
-        use_averages: Whether moving averages are taken where the checkpoint has them beside the
-            weights.
+        use_averages: Whether moving averages are taken for weights. (In what was exported the weights
+            are the averages already.)
 
     Returns:
         What matched, what was missing and what was left over.
@@ -138,6 +138,9 @@ class _AveragedSource:
     """A checkpoint of a run of this package, with moving averages for weights where it has them."""
 
     def __init__(self, source: checkpoints.CheckpointSource) -> None:
+        has_averages = any(key.endswith('/average') for key in source.shapes)
+        if not has_averages and any(key.startswith('optimizer/') for key in source.shapes):
+            raise checkpoints.make_no_averages_error(source.path)
         self.path = source.path
         self.shapes = source.shapes
         self._source = source
@@ -168,9 +171,7 @@ def _matches(pattern: str, key: str) -> bool:
         ) from error
 
 
-def _choose(
-    keys: Iterable[str], patterns: Sequence[str], excluded: Sequence[str] = ()
-) -> set[str]:
+def _choose(keys: Iterable[str], patterns: Sequence[str], excluded: Sequence[str] = ()) -> set[str]:
     return {
         key
         for key in keys

@@ -417,7 +417,10 @@ class ExperimentRunner:
         pretrained = getattr(task_config, 'init_checkpoint', '')
         if not pretrained:
             raise _no_checkpoint_error(self._model_dir)
-        report = initialization.load_pretrained(self._trainer.model, pretrained)
+        averages = getattr(task_config, 'init_checkpoint_averages', False)
+        report = initialization.load_pretrained(
+            self._trainer.model, pretrained, use_averages=averages
+        )
         self._progress.message(report.describe())
         if not report.is_complete:
             raise errors.CheckpointError(

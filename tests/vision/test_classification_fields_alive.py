@@ -67,6 +67,7 @@ ELSEWHERE = {
     'validation_data': 'tests/vision/dataloaders/test_classification_fields_alive',
     'init_checkpoint': 'of every task: tests/core',
     'init_checkpoint_modules': 'of every task: tests/core',
+    'init_checkpoint_averages': 'of every task: tests/core',
     'name': 'of every task: tests/core',
     'differential_privacy_config': 'of every task: tests/core',
     'freeze': 'of every task: tests/core',

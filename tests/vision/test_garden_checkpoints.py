@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from official_lite.core import initialization
+from official_lite.garden import model_outputs
 from tests import garden_checkpoints
 
 SIZE = [64, 96, 3]
@@ -49,6 +50,22 @@ def _segmenter(**options: Any) -> tuple[str, dict[str, Any]]:
     return 'segmentation', model
 
 
+def _two_stage(**options: Any) -> tuple[str, dict[str, Any]]:
+    model = {
+        'num_classes': 4,
+        'input_size': SIZE,
+        'min_level': 3,
+        'max_level': 5,
+        'backbone': _R10,
+        'decoder': {'type': 'fpn', 'fpn': {'num_filters': 16}},
+        'rpn_head': {'num_filters': 16},
+        'detection_head': {'num_convs': 1, 'num_filters': 16, 'fc_dims': 32},
+        'mask_head': {'num_convs': 1, 'num_filters': 16},
+        **options,
+    }
+    return 'maskrcnn', model
+
+
 _DILATED = {
     'type': 'dilated_resnet',
     'dilated_resnet': {'model_id': 50, 'output_stride': 16, 'stem_type': 'v1'},
@@ -74,14 +91,16 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'mobilenet_v2': _classifier('mobilenet', model_id='MobileNetV2', filter_size_scale=0.25),
     'mobilenet_v3': _classifier('mobilenet', model_id='MobileNetV3Small', filter_size_scale=0.5),
     'mobilenet_v4': _classifier('mobilenet', model_id='MobileNetV4ConvSmall'),
-    'mobilenet_v4_hybrid': _classifier('mobilenet', model_id='MobileNetV4HybridMedium'),
+    'mobilenet_v4_hybrid': _classifier('mobilenet', _SQUARE, model_id='MobileNetV4HybridMedium'),
     'efficientnet': _classifier('efficientnet', model_id='b0'),
     'spinenet': _classifier('spinenet', _SPINENET_SIZE, model_id='49S'),
     'spinenet_96': _classifier('spinenet', _SPINENET_SIZE, model_id='96'),
     'spinenet_mobile': _classifier('spinenet_mobile', _SPINENET_SIZE, model_id='49XS'),
     'mobiledet': _classifier('mobiledet', model_id='MobileDetCPU', filter_size_scale=0.5),
     'mobiledet_gpu': _classifier('mobiledet', model_id='MobileDetGPU', filter_size_scale=0.5),
-    'mobiledet_edgetpu': _classifier('mobiledet', model_id='MobileDetEdgeTPU', filter_size_scale=0.5),
+    'mobiledet_edgetpu': _classifier(
+        'mobiledet', model_id='MobileDetEdgeTPU', filter_size_scale=0.5
+    ),
     'revnet': _classifier('revnet', model_id=56),
     'vit': _classifier('vit', _SQUARE, model_name='vit-ti16'),
     'vit_pre_logits': _classifier(
@@ -123,6 +142,31 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         decoder={'type': 'fpn'},
         head={},
     ),
+    'faster_rcnn': _two_stage(include_mask=False),
+    'mask_rcnn': _two_stage(),
+    'cascade_rcnn': _two_stage(
+        rpn_head={'num_convs': 2, 'num_filters': 16, 'use_separable_conv': True},
+        detection_head={
+            'num_convs': 1,
+            'num_filters': 16,
+            'num_fcs': 2,
+            'fc_dims': 32,
+            'class_agnostic_bbox_pred': True,
+            'cascade_class_ensemble': True,
+        },
+        roi_sampler={'cascade_iou_thresholds': [0.6, 0.7]},
+    ),
+    'mask_rcnn_r50': _two_stage(
+        input_size=[128, 128, 3],
+        num_classes=91,
+        min_level=2,
+        max_level=6,
+        backbone={'type': 'resnet', 'resnet': {'model_id': 50}},
+        decoder={'type': 'fpn'},
+        rpn_head={},
+        detection_head={},
+        mask_head={},
+    ),
     'deeplab_v3': _segmenter(backbone=_DILATED, decoder=_ASPP, head={'level': 4, 'num_convs': 0}),
     'deeplab_v3_plus': _segmenter(
         backbone={
@@ -153,11 +197,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             'level': 3,
             'num_convs': 1,
             'num_filters': 16,
-            'feature_fusion': 'panoptic_fpn_fusion',
-            'decoder_min_level': 3,
-            'decoder_max_level': 5,
+            'feature_fusion': 'pyramid_fusion',
         },
-        mask_scoring_head={'num_convs': 1, 'num_filters': 8, 'fc_dims': 8, 'num_fcs': 1},
+        mask_scoring_head={'num_convs': 1, 'num_filters': 8, 'fc_dims': 8, 'fc_input_size': [4, 4]},
     ),
 }
 QUICK = ('resnet', 'retinanet')
@@ -179,8 +221,8 @@ def test_outputs_equal_model_gardens(name: str, tmp_path: pathlib.Path) -> None:
     assert report.is_complete
     assert report.left_over == ()
     images = np.random.default_rng(1).normal(size=[2, *model['input_size']]).astype(np.float32)
-    expected = garden_checkpoints.compute_outputs(theirs, images)
-    found = garden_checkpoints.compute_outputs(ours, images)
+    expected = model_outputs.compute_outputs(theirs, images)
+    found = model_outputs.compute_outputs(ours, images)
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         largest = max(1.0, np.abs(value).max())

@@ -14,6 +14,7 @@ another one because there are more on one side, all of them do, as a conflict.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ RENAMED_PARTS = {'shortcut1': 'shortcut'}
 # Model Garden's variables that have another name here, or may have.
 RENAMED_VARIABLES = {
     'depthwise_kernel': ('depthwise_kernel', 'kernel'),
+    'layerscale_gamma': ('gamma',),
     'output': ('output_projection',),  # of multi-query attention; `output` is Keras' own
 }
 _NUMBERED = re.compile(r'(.*?)(?:_(\d+))?')
@@ -97,21 +99,49 @@ class Matching:
             ours: Layers of ours, in the order in which they were made.
             place: Name of the model in messages.
         """
-        their_names = [_layer_name(node) for node in theirs]
-        by_name = {layer.name: layer for layer in ours}
-        if by_name.keys() & set(their_names):
-            for name, node in zip(their_names, theirs):
-                if name in by_name:
-                    self.match(node, by_name[name], f'{place}/{name}')
-            return
-        made = sorted(zip(map(_made_order, their_names), range(len(theirs)), theirs))
-        groups = _group((_their_kind(node), node) for _, _, node in made)
+        ours = [part for layer in ours for part in _unwrap(layer)]
+        theirs, ours = self._match_by_name(theirs, ours, place)
+        names = {node.node_id: _layer_name(node) for node in theirs}
+        made = sorted(theirs, key=lambda node: _split_name(names[node.node_id])[::-1])
+        groups = _group((_their_kind(node), node) for node in made)
         our_groups = _group((_our_kind(layer), layer) for layer in ours)
-        for kind, nodes in groups.items():
-            layers = our_groups.get(kind, [])
-            if layers and self._has_same_number(nodes, layers, f'{place} ({", ".join(kind)})'):
+        for kind in groups.keys() & our_groups.keys():
+            nodes, layers = groups[kind], our_groups[kind]
+            stems = {_split_name(names[node.node_id])[0] for node in nodes}
+            where = f'{place} (layers with {", ".join(kind)})'
+            if len(stems) > 1:
+                their_stems = f'layers called {", ".join(sorted(stems))}'
+                self._add_conflict(where, their_stems, 'one kind of them', layers)
+            elif self._has_same_number(nodes, layers, where):
                 for node, layer in zip(nodes, layers):
                     self.match(node, layer, f'{place}/{layer.name}')
+
+    def _match_by_name(
+        self, theirs: Sequence[object_graph.Node], ours: Sequence[Any], place: str
+    ) -> tuple[list[object_graph.Node], list[Any]]:
+        """Pairs layers with the same name, and returns those that have none of the names of ours.
+
+        `lateral_2` has such a name where ours has a `lateral_3`: it is the name of another layer. Only
+        a name that is unique without its number stands for a layer whatever the number is: tf_keras
+        numbers layers that were made more than once in a process.
+        """
+        our_names = collections.Counter(layer.name for layer in ours)
+        by_name = {layer.name: layer for layer in ours if our_names[layer.name] == 1}
+        num_theirs = collections.Counter(_split_name(_layer_name(node))[0] for node in theirs)
+        num_ours = collections.Counter(_split_name(layer.name)[0] for layer in ours)
+        rest = []
+        matched = set()
+        for node in theirs:
+            name = _layer_name(node)
+            stem = _split_name(name)[0]
+            if name not in by_name and stem in by_name and num_theirs[stem] == num_ours[stem] == 1:
+                name = stem
+            if name in by_name:
+                matched.add(name)
+                self.match(node, by_name[name], f'{place}/{name}')
+            elif stem not in num_ours:
+                rest.append(node)
+        return rest, [layer for layer in ours if layer.name not in matched]
 
     def _match_attributes(self, node: object_graph.Node, target: Any, place: str) -> None:
         for name, child in node.children.items():
@@ -141,11 +171,12 @@ class Matching:
     ) -> bool:
         if len(theirs) == len(ours):
             return True
-        variables = tuple(v for part in ours for v in _list_variables(part))
-        self.conflicts.append(
-            Conflict(place, f'{len(theirs)} parts', f'{len(ours)} parts', variables)
-        )
+        self._add_conflict(place, f'{len(theirs)} parts', f'{len(ours)} parts', ours)
         return False
+
+    def _add_conflict(self, place: str, theirs: str, ours: str, parts: Sequence[Any]) -> None:
+        variables = tuple(v for part in parts for v in _list_variables(part))
+        self.conflicts.append(Conflict(place, theirs, ours, variables))
 
 
 def is_functional(target: Any) -> bool:
@@ -190,31 +221,34 @@ def _layer_name(node: object_graph.Node) -> str:
     return ''
 
 
-def _made_order(name: str) -> tuple[int, str]:
-    """Order in which tf_keras made the layers of one class: `conv2d` is before `conv2d_1`."""
+def _split_name(name: str) -> tuple[str, int]:
+    """`conv2d_3` is ('conv2d', 3); without a number it is 0, the first that tf_keras makes."""
     match = _NUMBERED.fullmatch(name)
-    return (int(match[2] or 0), match[1]) if match else (0, name)
+    return (match[1], int(match[2] or 0)) if match else (name, 0)
 
 
 def _call_order(layer: Any) -> int:
     """Order in which layers of a functional model of ours were called."""
-    name = layer._inbound_nodes[0].output_tensors[0].name
-    return _made_order(name)[0]
+    return _split_name(layer._inbound_nodes[0].output_tensors[0].name)[1]
+
+
+def _unwrap(layer: Any) -> list[Any]:
+    """A layer, or those in its list `blocks` if it has nothing else."""
+    return list(layer.blocks) if _our_kind(layer) == ('blocks',) else [layer]
 
 
 def _their_kind(node: object_graph.Node) -> tuple[str, ...]:
     """Names of a layer's parts, which tell one kind of layer from another."""
-    names = set()
-    for name in node.children:
-        plain = name.removeprefix('_')
-        names.add(RENAMED_VARIABLES.get(plain, (RENAMED_PARTS.get(plain, plain),))[-1])
-    return tuple(sorted(names))
+    names = (name.removeprefix('_') for name in node.children)
+    return tuple(sorted(RENAMED_PARTS.get(name, name) for name in names))
 
 
 def _our_kind(layer: Any) -> tuple[str, ...]:
     keys = variable_keys.variable_keys({'layer': layer})
     names = {key.split('/')[1].removeprefix('_') for key in keys}
-    return tuple(sorted(RENAMED_VARIABLES.get(name, (name,))[-1] for name in names))
+    if isinstance(layer, keras.layers.DepthwiseConv2D):  # tf_keras calls it so
+        names = {'depthwise_kernel' if name == 'kernel' else name for name in names}
+    return tuple(sorted(names))
 
 
 def _group(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[tuple[str, ...], list[Any]]:

@@ -40,8 +40,10 @@ TASK_ELSEWHERE = {
     'evaluation': 'test_semantic_segmentation',
     'init_checkpoint': 'core/test_initialization',
     'init_checkpoint_modules': 'core/test_initialization',
+    'init_checkpoint_averages': 'core/test_initialization',
     'allow_image_summary': 'below',
     'class_names': 'test_semantic_segmentation',
+    'export_config': 'serving/test_whole_images',
     'name': 'core/test_config_definitions',
     'freeze': 'vision/test_config_fields_alive',
     'differential_privacy_config': 'core/test_config_definitions',
@@ -49,7 +51,6 @@ TASK_ELSEWHERE = {
 TASK_WITHOUT_EFFECT = {
     'train_input_partition_dims': 'spatial partitioning on TPUs is not there',
     'eval_input_partition_dims': 'likewise',
-    'export_config': 'segmentation models are not exported yet',
 }
 
 

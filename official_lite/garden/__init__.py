@@ -1,0 +1,1 @@
+"""What needs tf-models-official itself (the extra `garden`): comparisons with it."""
