@@ -17,6 +17,7 @@ from official_lite.core import exp_factory, plugins, run_files
 from official_lite.modeling import hyperparams
 from official_lite.modeling.hyperparams import config_checker, values
 from official_lite.modeling.hyperparams import errors as config_errors
+from official_lite.modeling.hyperparams import tree as tree_lib
 
 __all__ = ['Hyperparameters', 'UnknownHyperparameterError', 'attach', 'remember_config']
 
@@ -137,7 +138,7 @@ class Hyperparameters(Mapping[str, Any]):
         return {
             path: value
             for path, value in self._flat.items()
-            if path in self.live or any(_is_inside(path, given) for given in self.given)
+            if path in self.live or any(tree_lib.is_inside(path, given) for given in self.given)
         }
 
     def table(self, *, only_changed: bool = False) -> str:
@@ -259,8 +260,3 @@ def _without_classes(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return type(tree)(_without_classes(item) for item in tree)
     return tree
-
-
-def _is_inside(path: str, given: str) -> bool:
-    """Whether a path is `given`, or lies in the list or mapping that was given there."""
-    return path.startswith(given) and path[len(given) : len(given) + 1] in ('', '.', '[')

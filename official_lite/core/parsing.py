@@ -18,6 +18,7 @@ from official_lite import errors
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory, plugins, run_files
 from official_lite.modeling import hyperparams
+from official_lite.modeling.hyperparams import tree
 
 __all__ = [
     'ExperimentParser',
@@ -143,7 +144,11 @@ class ExperimentParser:
         """Refuses names whose branch a later flag has left: they would have no effect."""
         leaves = [path for path, _, _ in params.leaves()]
         hint = 'give it in --params_override, after the branch'
-        lost = [path for path in self._named if not any(_is_at(path, leaf) for leaf in leaves)]
+        lost = [
+            path
+            for path in self._named
+            if not any(tree.is_inside(path, leaf) or tree.is_inside(leaf, path) for leaf in leaves)
+        ]
         problems = [
             hyperparams.Problem(
                 path=path,

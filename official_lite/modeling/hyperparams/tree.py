@@ -112,3 +112,8 @@ def value_at(config: Any, path: str) -> Any:
     for step in split_path(path) if path else []:
         value = _step(value, step)
     return value
+
+
+def is_inside(path: str, other: str) -> bool:
+    """Whether a dotted path is `other`, or leads to something in the value that is there."""
+    return path.startswith(other) and path[len(other) : len(other) + 1] in ('', '.', '[')
