@@ -204,10 +204,12 @@ def attach(model: Any, config: Any) -> None:
     These are what `model.save` writes as `.keras`, and SavedModels of `model.export`.
 
     Args:
-        model: The model. None and what refuses attributes stay as they are.
+        model: The model. None, and one that has a property of this name, stay as they are.
         config: As in `Hyperparameters.of`. Anything that holds no values is ignored.
     """
     if model is None or not (isinstance(config, Mapping) or hasattr(config, 'as_dict')):
+        return
+    if isinstance(getattr(type(model), 'hyperparameters', None), property):
         return
     is_new = not hasattr(model, 'hyperparameters')
     model.hyperparameters = Hyperparameters.of(config)

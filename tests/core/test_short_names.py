@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from official_lite import cli
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory, parsing
 from official_lite.modeling import hyperparams
@@ -283,3 +284,13 @@ def test_a_task_can_declare_names_of_its_own() -> None:
         'task.train_data.global_batch_size',
     ]
     assert config.task.depth == 8
+
+
+def test_the_flag(capsys: Any) -> None:
+    command = ['official-lite', 'config', 'retinanet_custom']
+    assert cli.main([*command, f'--hparams_overrides={EXAMPLE}', '--sources']) == 0
+    assert 'nms_iou_threshold: 0.6  # --hparams_overrides' in capsys.readouterr().out
+    assert cli.main([*command, '--hparams_overrides=lerning_rate=1']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: lerning_rate: no field has this name')
+    assert 'Traceback' not in error
