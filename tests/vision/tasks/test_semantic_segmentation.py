@@ -134,7 +134,7 @@ def test_values_out_of_range_are_found_before_training(folders: tuple[str, str])
         task.build_inputs(task.task_config.train_data)
 
 
-def test_size_comes_from_the_model_where_the_data_says_none() -> None:
+def test_b1_size_comes_from_the_model_where_the_data_says_none() -> None:
     """Model Garden's seg_resnetfpn_pascal has no output_size, and fails at its first example."""
     config = exp_cfg.seg_resnetfpn_pascal().task
     parser = segmentation_reader.build_parser(
@@ -186,7 +186,7 @@ def test_what_fills_the_batch_has_no_part() -> None:
 
 @pytest.mark.parametrize('resize', [True, False], ids=['input size', 'original size'])
 @pytest.mark.parametrize('stride', [1, 4])
-def test_evaluation(folders: tuple[str, str], resize: bool, stride: int) -> None:
+def test_b24_the_loss_of_an_evaluation_is_never_0(folders: tuple[str, str], resize: bool, stride: int) -> None:
     """Logits that are right but at edges; at 4 px less so. The loss is never 0."""
     task = _make_task(
         folders,
@@ -212,7 +212,7 @@ def test_evaluation(folders: tuple[str, str], resize: bool, stride: int) -> None
     assert total == pixels if not resize else total > pixels
 
 
-def test_classes_that_do_not_occur_have_a_figure_of_their_own(folders: tuple[str, str]) -> None:
+def test_b22_classes_that_do_not_occur_have_a_figure_of_their_own(folders: tuple[str, str]) -> None:
     """One of five classes is in the validation data: both means, under two names."""
     task = _make_task(folders, **{'model.num_classes': 5})
     metrics = task.build_metrics(training=False)
