@@ -35,11 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--baseline', action='store_true', help='as they are, against tf-models-official itself'
     )
+    parser.add_argument('--table', action='store_true', help='ends with a table by folder')
     args = parser.parse_args(argv)
     unknown = sorted(set(args.groups) - set(runner.GROUPS))
     if unknown:
         parser.error(f'no such group: {", ".join(unknown)}; there are {", ".join(runner.GROUPS)}')
-    is_fine = True
+    is_fine, results = True, []
     for group in args.groups or runner.GROUPS:
         try:
             result = runner.run_group(group, is_renamed=not args.baseline)
@@ -48,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         _print_result(result, args.verbose)
         is_fine = is_fine and result.is_as_expected
+        results.append(result)
+    if args.table:
+        print(runner.make_table(results))
     return 0 if is_fine else 1
 
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from tests.garden_suite import exceptions as exceptions_lib
 from tests.garden_suite import rename, wheel
@@ -52,6 +53,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/ops/target_gather_test.py',
     ),
     'serving': ('vision/serving/detection_test.py', 'vision/serving/export_*_test.py'),
+    'classification': (
+        'vision/modeling/classification_model_test.py',
+        'vision/serving/image_classification_test.py',
+    ),
+    'segmentation': (
+        'vision/evaluation/iou_test.py',
+        'vision/evaluation/segmentation_metrics_test.py',
+        'vision/losses/segmentation_losses_test.py',
+        'vision/serving/semantic_segmentation_test.py',
+    ),
     'deeplab': (
         'vision/modeling/backbones/resnet_deeplab_test.py',
         'vision/modeling/backbones/resnet_unet_test.py',
@@ -82,7 +93,7 @@ SUPPORT_PACKAGES = (
     'official_lite.vision.data',
     'official_lite.vision.dataloaders',
 )
-TIMEOUT_SECS = 900.0
+TIMEOUT_SECS = float(os.environ.get('GARDEN_SUITE_TIMEOUT_SECS', 900.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +147,25 @@ class GroupResult:
             f'{self.count("skipped")} skipped, {len(self.unexpected)} unexpected failures, '
             f'{len(self.stale)} stale exceptions'
         )
+
+
+def make_table(results: Sequence[GroupResult]) -> str:
+    """Markdown: folder of Model Garden -> tests that ran, that pass, and listed exceptions."""
+    counts: dict[str, list[int]] = {}
+    for result in results:
+        for test, outcome in result.outcomes.items():
+            folder = test.split('::')[0].rsplit('/', 1)[0]
+            row = counts.setdefault(folder, [0, 0])
+            row[0] += outcome.status != 'skipped'
+            row[1] += outcome.status == 'passed'
+    rows = [*sorted(counts.items()), ('all', [sum(column) for column in zip(*counts.values())])]
+    lines = ['| folder | tests | pass | |', '|---|---:|---:|---:|']
+    lines += [
+        f'| {name} | {run} | {passed} | {100 * passed / run:.0f}% |'
+        for name, (run, passed) in rows
+        if run
+    ]
+    return '\n'.join(lines)
 
 
 def _copy(source: pathlib.Path, target: pathlib.Path, is_renamed: bool) -> None:

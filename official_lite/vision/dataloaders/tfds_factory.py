@@ -9,6 +9,7 @@ from official_lite.vision.dataloaders import (
     decoder,
     tfds_classification_decoders,
     tfds_detection_decoders,
+    tfds_segmentation_decoders,
 )
 
 __all__ = [
@@ -44,12 +45,12 @@ def get_detection_decoder(tfds_name: str) -> decoder.Decoder:
 
 
 def get_segmentation_decoder(tfds_name: str) -> decoder.Decoder:
-    """The decoder of a data set of images with a mask; there are none yet.
+    """The decoder of a data set of images with a mask.
 
     Raises:
-        UnknownDatasetError: Always (a ValueError too).
+        UnknownDatasetError: There is none (a ValueError too).
     """
-    return _get({}, tfds_name, 'segmentation')
+    return _get(tfds_segmentation_decoders.TFDS_ID_TO_DECODER_MAP, tfds_name, 'segmentation')
 
 
 def _get(decoders: Mapping[str, type[decoder.Decoder]], name: str, task: str) -> decoder.Decoder:
@@ -57,6 +58,6 @@ def _get(decoders: Mapping[str, type[decoder.Decoder]], name: str, task: str) ->
         raise UnknownDatasetError(
             f'no decoder for the {task} data set {name!r}',
             where='tfds_name',
-            expected=f'one of {", ".join(decoders)}' if decoders else 'another task',
+            expected=f'one of {", ".join(decoders)}',
         )
     return decoders[name]()
