@@ -46,7 +46,7 @@ class HyperparameterLogger(keras.callbacks.Callback):
         mode: str = 'lower',
     ) -> None:
         super().__init__()
-        made = writers_lib.make_writers(outputs, log_dir, metrics=[monitor])
+        made = writers_lib.make_writers(outputs, log_dir)
         self._recorder = _Recorder([*made, *writers], monitor, mode)
         self._given = hyperparameters
         self._extra = dict(extra or {})
@@ -179,8 +179,7 @@ def make_action(params: Any, trainer: Any, model_dir: str, is_chief: bool) -> Hy
     config = params.trainer
     outputs = getattr(config, 'log_hyperparameters_to', ()) if is_chief else ()
     metric = config.best_checkpoint_eval_metric
-    columns = [metric_paths.validation_path(metric)] if metric else []
-    made = writers_lib.make_writers(outputs, model_dir, metrics=columns)
+    made = writers_lib.make_writers(outputs, model_dir)
     return HyperparameterAction(trainer, made, metric, config.best_checkpoint_metric_comp)
 
 

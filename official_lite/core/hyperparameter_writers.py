@@ -140,15 +140,9 @@ class TensorBoardWriter:
     columns well. Numbers are scalars in the same folder, the best ones as `best/NAME`.
     """
 
-    def __init__(self, folder: str, metrics: Sequence[str] = ()) -> None:
-        """Opens nothing yet.
-
-        Args:
-            folder: Where the events go.
-            metrics: Names of the metrics that get columns; [] means all scalars.
-        """
+    def __init__(self, folder: str) -> None:
+        """Keeps the folder of the events; the file appears with the hyperparameters."""
         self._folder = folder
-        self._metrics = tuple(metrics)
         self._writer: Any = None
 
     def begin(self, hyperparameters: Hyperparameters) -> None:
@@ -161,10 +155,7 @@ class TensorBoardWriter:
             for path, value in hyperparameters.changed().items()
             if path not in ('step', 'epoch')
         }
-        if self._metrics:
-            columns = [api.HParam(path, display_name=path) for path in shown]
-            names = [*self._metrics, *(f'best/{name}' for name in self._metrics)]
-            self._write_pb(api.hparams_config_pb(columns, [api.Metric(name) for name in names]))
+        # No summary of an experiment: TensorBoard would take one run's for the columns of all.
         # The folder is the group, so that a run that goes on stays one row of the table.
         group = os.path.basename(os.path.abspath(self._folder))
         self._write_pb(api.hparams_pb(shown, trial_id=group, start_time_secs=time.time()))
@@ -193,22 +184,19 @@ class TensorBoardWriter:
             tf.summary.experimental.write_raw_pb(proto.SerializeToString(), step=0)
 
 
-def make_writers(
-    outputs: Iterable[str], folder: str | None, *, metrics: Sequence[str] = ()
-) -> list[Writer]:
+def make_writers(outputs: Iterable[str], folder: str | None) -> list[Writer]:
     """Returns the writers of some outputs.
 
     Args:
         outputs: Names out of OUTPUTS.
         folder: Where files go; None is enough for 'log'.
-        metrics: Names of metrics for TensorBoard's table.
 
     Raises:
         UsageError: An output is unknown, its package is not installed, or the folder is missing.
     """
     outputs = list(outputs)
     check_outputs(outputs)
-    return [_make_writer(output, folder, metrics) for output in outputs]
+    return [_make_writer(output, folder) for output in outputs]
 
 
 def check_outputs(outputs: Iterable[str], where: str = 'outputs') -> None:
@@ -235,7 +223,7 @@ def check_outputs(outputs: Iterable[str], where: str = 'outputs') -> None:
             )
 
 
-def _make_writer(output: str, folder: str | None, metrics: Sequence[str]) -> Writer:
+def _make_writer(output: str, folder: str | None) -> Writer:
     if output == 'log':
         return LogWriter()
     if folder is None:
@@ -247,7 +235,7 @@ def _make_writer(output: str, folder: str | None, metrics: Sequence[str]) -> Wri
     if output == 'csv':
         return CsvWriter(os.path.join(folder, CSV_NAME))
     if output == 'tensorboard':
-        return TensorBoardWriter(folder, metrics)
+        return TensorBoardWriter(folder)
     from official_lite.core import hyperparameter_trackers
 
     return hyperparameter_trackers.make_tracker(output, folder)

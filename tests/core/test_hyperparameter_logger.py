@@ -71,15 +71,6 @@ def _list_sessions(folder: pathlib.Path) -> list[Any]:
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(folder))
     context = backend_context.Context(type('TBContext', (), {'data_provider': provider})())
-    request = RequestContext()
-    experiment = context.experiment_from_metadata(
-        request,
-        '',
-        True,
-        context.hparams_metadata(request, ''),
-        context.hparams_from_data_provider(request, '', limit=None),
-    )
-    columns = [api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos]
     body = api_pb2.ListSessionGroupsRequest(
         start_index=0,
         slice_size=100,
@@ -90,9 +81,8 @@ def _list_sessions(folder: pathlib.Path) -> list[Any]:
             api_pb2.STATUS_RUNNING,
         ],
         aggregation_type=api_pb2.AGGREGATION_AVG,
-        col_params=columns,
     )
-    handler = list_session_groups.Handler(request, context, '', body)
+    handler = list_session_groups.Handler(RequestContext(), context, '', body)
     return list(handler.run().session_groups)
 
 
@@ -151,6 +141,12 @@ class TestTrainer:
         ]
         assert (3, 'trainer.train_steps', '6') in _read_csv(tmp_path)
         assert len(_list_sessions(tmp_path)) == 1
+
+    def test_two_runs_are_two_rows(self, run: pathlib.Path) -> None:
+        _run(run.parent / 'second', ['tensorboard'], steps=3)
+        groups = {group.name: group for group in _list_sessions(run.parent)}
+        steps = {name: g.hparams['trainer.train_steps'].number_value for name, g in groups.items()}
+        assert steps == {'first': 6, 'second': 3}
 
     def test_by_default_nothing_is_written(self, tmp_path: pathlib.Path) -> None:
         _run(tmp_path, [])

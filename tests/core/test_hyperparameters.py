@@ -234,9 +234,7 @@ class TestFiles:
         assert (tmp_path / 'saved' / 'assets.extra' / 'params.yaml').is_file()
 
     def test_what_is_not_there(self, tmp_path: pathlib.Path) -> None:
-        with pytest.raises(
-            errors.UsageError, match='nothing is there; expected a run'
-        ):
+        with pytest.raises(errors.UsageError, match='nothing is there; expected a run'):
             official_lite.load_hyperparameters(tmp_path / 'nothing.yaml')
         with pytest.raises(errors.UsageError, match='does not tell'):
             official_lite.load_hyperparameters(tmp_path)
