@@ -454,10 +454,9 @@ def _check_same(
     variables: Mapping[str, tf.Variable], source: CheckpointSource, offered: Iterable[str]
 ) -> None:
     """Raises `CheckpointError` unless `offered`, keys of `source`, are those of `variables`."""
-    missing = set(variables) - set(source.shapes)
-    missing = sorted(missing - checkpoint_fit.find_optional(set(variables), set(source.shapes)))
-    surplus = set(offered) - set(variables)
-    surplus = sorted(surplus - checkpoint_fit.find_optional(set(source.shapes), set(variables)))
+    ours, theirs = set(variables), set(source.shapes)
+    missing = sorted(ours - theirs - checkpoint_fit.find_optional(ours, theirs))
+    surplus = sorted(set(offered) - ours - checkpoint_fit.find_optional(theirs, ours))
     differing = sorted(
         f'{key} {source.shapes[key]} instead of {tuple(v.shape)}'
         for key, v in variables.items()

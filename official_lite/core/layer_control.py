@@ -8,6 +8,7 @@ import keras
 
 from official_lite.core import checkpoints
 from official_lite.modeling import freezing, layer_overrides
+from official_lite.modeling.layer_overrides import layer_table
 
 WHERE = 'task.layer_overrides'
 
@@ -68,6 +69,23 @@ class LayerControl:
         """Looks, once the optimizer is built, whether all multipliers multiply something."""
         if self.settings is not None:
             self.settings.check_optimizer(optimizer)
+
+    def describe(self, model: keras.Model, optimizer: Any, config: Any) -> str:
+        """A table of every layer's learning rate, decay, regularizer and trainable state.
+
+        Args:
+            model: The model.
+            optimizer: Its optimizer, built.
+            config: The `ExperimentConfig`, whose `train_steps` are the length of the run.
+        """
+        steps = getattr(config.trainer.optimizer_config, 'gradient_accumulation_steps', 1)
+        rows = layer_table.make_rows(
+            model,
+            optimizer,
+            num_updates=config.trainer.train_steps // steps,
+            settings=self.settings,
+        )
+        return layer_table.format_table(rows)
 
     def reinitialize(self) -> None:
         """Sets new initial values where overrides want them; not for a run that is resumed."""

@@ -81,7 +81,12 @@ class LayerSettings:
         """
         found = self.plan.get('weight_decay_multiplier', {})
         inner = getattr(optimizer, 'inner_optimizer', optimizer)
-        trained = {key: self.layers.variables[key] for key in found if key in self.rates}
+        # What has no decay already has what a multiplier of 0 asks for.
+        trained = {
+            key: self.layers.variables[key]
+            for key, assignment in found.items()
+            if assignment.value and key in self.rates
+        }
         for where in dict.fromkeys(assignment.where for assignment in found.values()):
             own = [v for key, v in trained.items() if found[key].where == where]
             if own and not any(inner.own_weight_decay(v) for v in own):

@@ -108,6 +108,10 @@ class RatedOptimizer(clipping_optimizer.ClippingOptimizer):
         key = self.variable_key(self._model_variable(variable))
         return self._decay_rule.applies_to(key) and self._use_weight_decay(variable)
 
+    def rate_of_key(self, key: str) -> variable_rates.VariableRate:
+        """What `set_variable_rates` said of the variable with this key."""
+        return self._rates[key]
+
     def _rate_of(self, variable: tf.Variable) -> variable_rates.VariableRate:
         if not self._rates:
             return variable_rates.SAME

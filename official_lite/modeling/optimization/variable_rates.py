@@ -77,12 +77,14 @@ class VariableRates:
             own: The optimizer's learning rate.
             schedule_rate: The rate that a schedule has now.
         """
-        by_schedule: dict[Optional[Schedule], Any] = {None: own}
+        by_schedule: dict[Schedule, Any] = {}
         rates = [own]
         for schedule, multiplier in list(self._groups)[1:]:
-            if schedule not in by_schedule:
-                by_schedule[schedule] = tf.convert_to_tensor(schedule_rate(schedule))
-            rate = by_schedule[schedule]
+            rate = own
+            if schedule is not None:
+                if schedule not in by_schedule:
+                    by_schedule[schedule] = tf.convert_to_tensor(schedule_rate(schedule))
+                rate = by_schedule[schedule]
             rates.append(rate if multiplier == 1.0 else rate * multiplier)
         return rates
 
