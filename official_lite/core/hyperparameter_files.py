@@ -34,16 +34,17 @@ def load_hyperparameters(path: str | os.PathLike[str]) -> Hyperparameters:
         UsageError: Nothing is there, or it does not tell what made it.
     """
     name = os.fspath(path).rstrip('/')
-    if name.endswith('.keras') and run_files.exists(name):
+    is_there = run_files.exists(name)
+    if name.endswith('.keras') and is_there:
         found = _load_from_keras_file(name)
-    elif name.endswith(('.yaml', '.yml', '.json')) and run_files.exists(name):
+    elif name.endswith(('.yaml', '.yml', '.json')) and is_there:
         found = Hyperparameters.from_params(run_files.load_params(name))
     else:
         prefix = _CHECKPOINT_FILE.sub('', name)
         is_checkpoint = run_files.exists(prefix + '.index')
+        is_there = is_there or is_checkpoint
         found = _load_from_checkpoint(prefix) if is_checkpoint else _load_from_folder(name)
     if found is None:
-        is_there = run_files.exists(name)
         raise errors.UsageError(
             'it does not tell which hyperparameters made it' if is_there else 'nothing is there',
             where=name,

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 import zipfile
 from typing import Any
 
@@ -192,11 +193,18 @@ class TestFiles:
         model, _ = run
         model.save(tmp_path / 'model.keras')
         assert official_lite.load_hyperparameters(tmp_path / 'model.keras') == model.hyperparameters
-        loaded = keras.saving.load_model(
-            tmp_path / 'model.keras', custom_objects={'TinyModel': tiny_task.TinyModel}
-        )
-        x = np.ones([2, tiny_task.NUM_FEATURES], np.float32)
+
+    def test_a_keras_file_can_still_be_read(self, tmp_path: pathlib.Path) -> None:
+        class Task(tiny_task.TinyTask):
+            def build_model(self) -> Any:
+                return keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+
+        model = Task(_make_config(task__dropout=0.5).task).build_model()
+        model.save(tmp_path / 'model.keras')
+        loaded = keras.saving.load_model(tmp_path / 'model.keras')
+        x = np.ones([3, 2], np.float32)
         np.testing.assert_allclose(loaded(x), model(x))
+        assert official_lite.load_hyperparameters(tmp_path / 'model.keras')['task.dropout'] == 0.5
 
     def test_a_saved_model_of_keras(self, run: Any, tmp_path: pathlib.Path) -> None:
         model, _ = run
@@ -248,9 +256,7 @@ class TestFiles:
         class Task(tiny_task.TinyTask):
             @classmethod
             def get_data_info(cls, task_config: Any, is_training: bool) -> Any:
-                from official_lite.core import data_info
-
-                return data_info.DataInfo(num_examples=64, origin='here')
+                return types.SimpleNamespace(num_examples=64)
 
         config = _make_config(trainer__train_steps=0, trainer__train_epochs=0.5)
         model, _ = train_lib.run_experiment(None, Task(config.task), 'train', config, str(tmp_path))
