@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do $$p -c "import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))" 2>/dev/null && echo $$p && break; done)
 PYTHON_LATEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13) python3.13)
 VENV ?= .venv
-EXTRAS ?= demo,test
+EXTRAS ?= demo,tune,test
 BIN := $(VENV)/bin
 MODEL_DIR ?= runs/digits
 # Processes of `make test`; each takes about 2 GB.
@@ -24,7 +24,7 @@ test-slow: $(VENV)/.installed-test
 
 # The newest supported Python and TensorFlow, without tf-models-official. pyenv hides versions that are not selected.
 test-latest:
-	$(MAKE) test PYTHON="$(PYTHON_LATEST)" VENV=.venv-latest EXTRAS=demo,test TENSORFLOW="tensorflow==2.21.*"
+	$(MAKE) test PYTHON="$(PYTHON_LATEST)" VENV=.venv-latest EXTRAS=demo,tune,test TENSORFLOW="tensorflow==2.21.*"
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

@@ -39,7 +39,7 @@ class FileLock:
         if self._file is not None:
             return True
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(self.path, 'a+')
+        file = open(self.path, 'a+')  # noqa: SIM115 - as long as the lock is held
         try:
             _lock(file)
         except (BlockingIOError, PermissionError):
@@ -87,4 +87,4 @@ def _lock(file: IO[Any]) -> None:
 
     with contextlib.suppress(OSError):
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

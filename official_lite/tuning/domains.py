@@ -104,7 +104,7 @@ class Uniform(_Range):
             return [self.low + index * self.step for index in range(count)]
         if self.num_points is None:
             return None
-        return _space_evenly(self.low, self.high, self.num_points)
+        return list(_space_evenly(self.low, self.high, self.num_points))
 
     def list_samples(self) -> list[Stored]:
         inner = self.step if self.step else (self.high - self.low) * _INNER_POINT
@@ -262,7 +262,7 @@ def _find_problems_of_points(num_points: int | None) -> Iterator[tuple[str, str]
         yield '2 points or more', repr(num_points)
 
 
-def _space_evenly(low: float, high: float, count: int) -> list[Stored]:
+def _space_evenly(low: float, high: float, count: int) -> list[float]:
     inner = [low + (high - low) * index / (count - 1) for index in range(1, count - 1)]
     return [low, *inner, high]
 

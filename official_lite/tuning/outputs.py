@@ -31,19 +31,19 @@ def save_trials(
     names = [f'objective/{objective.metric}' for objective in objectives]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(
-        ['number', 'state', *names, *paths, 'step', 'wall_secs', 'num_starts', 'exit_code']
-        + ['exit_reason', 'model_dir', *(f'eval/{name}' for name in metrics)]
-    )
+    details = ('step', 'wall_secs', 'num_starts', 'exit_code', 'exit_reason', 'model_dir')
+    heading = ['number', 'state', *names, *paths, *details, *(f'eval/{m}' for m in metrics)]
+    writer.writerow(heading)
     for record in trials:
-        values = record.values or ('',) * len(names)
-        writer.writerow(
-            [record.number, record.state, *values]
-            + [record.params.get(path, '') for path in paths]
-            + [_or_empty(record.step), record.wall_secs, record.num_starts]
-            + [_or_empty(record.exit_code), record.exit_reason, record.model_dir]
-            + [record.metrics.get(name, '') for name in metrics]
-        )
+        row = [
+            record.number,
+            record.state,
+            *(record.values or ('',) * len(names)),
+            *(record.params.get(path, '') for path in paths),
+            *(getattr(record, name) for name in details),
+            *(record.metrics.get(name, '') for name in metrics),
+        ]
+        writer.writerow('' if cell is None else cell for cell in row)
     path = study_dir / TRIALS_FILE
     trial_files.write_atomically(path, text.getvalue())
     return path
@@ -84,7 +84,3 @@ def save_best(
             path, config, experiment=experiment, imports=imports, header=header
         )
     return [path for path, _ in targets]
-
-
-def _or_empty(value: int | None) -> int | str:
-    return '' if value is None else value

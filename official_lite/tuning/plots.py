@@ -133,7 +133,7 @@ def _copy_with_short_names(study: optuna.Study) -> optuna.Study:
 
     trials = [trial for trial in study.trials if trial.state.is_finished()]
     names = shorten_paths({path: None for trial in trials for path in trial.params})
-    copy = optuna.create_study(directions=[d.name.lower() for d in study.directions])
+    copy = optuna.create_study(directions=study.directions)
     for trial in trials:
         copy.add_trial(
             optuna.trial.create_trial(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from official_lite import errors
-from official_lite.modeling import hyperparams
 from official_lite.core import file_lock
+from official_lite.modeling import hyperparams
+from official_lite.tuning import study_config
 from official_lite.tuning.domains import Stored
 from official_lite.tuning.search_space import SearchSpace
 
@@ -35,6 +36,7 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
         UsageError: It cannot be opened.
     """
     import optuna
+    from optuna.storages import journal
 
     if text and '://' in text and not text.startswith(_JOURNAL_PREFIX):
         try:
@@ -47,7 +49,6 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
-        journal = optuna.storages.journal
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
     except OSError as error:
         raise errors.UsageError(
@@ -92,14 +93,14 @@ def open_study(
     """
     import optuna
 
-    directions = [objective.direction for objective in objectives]
+    directions = [optuna.study.StudyDirection[o.direction.upper()] for o in objectives]
     try:
         study = optuna.create_study(
             storage=storage, study_name=name, directions=directions, sampler=sampler, pruner=pruner
         )
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
-        _check_identity(study, directions, identity)
+        _check_identity(study, study.directions == directions, identity)
     else:
         if first is not None:
             study.enqueue_trial(dict(first))
@@ -120,16 +121,15 @@ def describe_identity(
 
 
 def _check_identity(
-    study: optuna.Study, directions: Sequence[str], identity: Mapping[str, Any]
+    study: optuna.Study, has_same_directions: bool, identity: Mapping[str, Any]
 ) -> None:
     """Refuses another study. Names of metrics may change as long as no trial has a result."""
     saved = study.user_attrs
     if any(key not in saved for key in _IDENTITY):
         return  # its maker ended before it could say what it is
     differences = []
-    same_directions = [d.name.lower() for d in study.directions] == list(directions)
     if saved['objectives'] != identity['objectives'] and (
-        has_results(study) or not same_directions
+        has_results(study) or not has_same_directions
     ):
         differences.append(f'objectives: {saved["objectives"]} -> {identity["objectives"]}')
     for key in ('space', 'config'):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ['MetricError', 'StudyRunner', 'TooManyFailures']
 
 _POLL_SECS = 0.25
+_SHOW_SECS = 1.0
 _TIME_IS_OVER = 'stopped: the time of the study is over'
 _INTERRUPTED = 'stopped: the study was interrupted'
 _DEVICES = 'CUDA_VISIBLE_DEVICES'
@@ -50,6 +51,7 @@ class _Running:
         self.slot = slot
         self.num_reported = len(trial._cached_frozen_trial.intermediate_values)
         self.num_seen = 0
+        self.size_bytes = -1
         self.earlier_secs = float(attributes.get(records.WALL_SECS_KEY, 0.0))
 
     @property
@@ -71,7 +73,7 @@ class StudyRunner:
         study_dir: Folder of the study.
         num_trials: Trials in all; None for no limit.
         make_command: Makes the command line of a trial.
-        on_change: Called with the study after each look at the trials, and whether one has ended.
+        on_change: Called with whether a trial has ended, then and every second.
         poll_secs: Time between two looks.
     """
 
@@ -105,6 +107,7 @@ class StudyRunner:
         self._poll_secs = poll_secs
         self._running: list[_Running] = []
         self._orphans: list[optuna.trial.FrozenTrial] = []
+        self._show_at = 0.0
         self._failures_in_a_row = 0
         self._error: errors.OfficialLiteError | None = None
 
@@ -143,7 +146,9 @@ class StudyRunner:
             time.sleep(self._poll_secs)
             ended = [running for running in self._running if self._look_at(running)]
             self._running = [running for running in self._running if running not in ended]
-            self._on_change(bool(ended))
+            if ended or time.monotonic() >= self._show_at:
+                self._show_at = time.monotonic() + _SHOW_SECS
+                self._on_change(bool(ended))
 
     # ---- starting -------------------------------------------------------------------------------
 
@@ -215,6 +220,10 @@ class StudyRunner:
         """Reports what is new of a trial; returns whether it has ended."""
         # Before the files are read, so that they are whole if it has ended.
         outcome = running.process.poll()
+        size_bytes = trial_files.get_size_bytes(running.process.trial_dir)
+        if outcome is None and size_bytes == running.size_bytes:
+            return False
+        running.size_bytes = size_bytes
         evaluations = trial_files.load_evaluations(running.process.trial_dir)
         if len(evaluations) != running.num_seen:
             running.num_seen = len(evaluations)

@@ -16,6 +16,7 @@ __all__ = [
     'LOG_FILE',
     'Evaluation',
     'find_last_words',
+    'get_size_bytes',
     'get_trial_dir',
     'load_evaluations',
     'pick_evaluation',
@@ -59,6 +60,14 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     temporary.write_text(text, encoding='utf-8')
     os.replace(temporary, path)
+
+
+def get_size_bytes(trial_dir: pathlib.Path) -> int:
+    """How much a trial has written about its metrics, to see whether there is something new."""
+    try:
+        return (trial_dir / _METRICS_FILE).stat().st_size
+    except OSError:
+        return 0
 
 
 def load_evaluations(trial_dir: pathlib.Path) -> list[Evaluation]:
