@@ -30,10 +30,9 @@ def space_file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def run(space: pathlib.Path, *flags: str) -> int:
     """Runs the command."""
-    return cli.main(
-        ['official-lite', 'tune', '--experiment=retinanet_custom', f'--search_space={space}']
-        + [f'--study_dir={space.parent}/study', *flags]
-    )
+    study_dir = f'--study_dir={space.parent}/study'
+    own = ['--experiment=retinanet_custom', f'--search_space={space}', study_dir]
+    return cli.main(['official-lite', 'tune', *own, *flags])
 
 
 def test_flags_win_over_overrides_and_those_over_the_file(

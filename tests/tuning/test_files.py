@@ -10,8 +10,14 @@ import pytest
 
 from official_lite import tuning
 from official_lite.core import exp_factory
-from official_lite.tuning import config_files, live_table, records, space_checks, storage
-from official_lite.tuning import trial_files
+from official_lite.tuning import (
+    config_files,
+    live_table,
+    records,
+    space_checks,
+    storage,
+    trial_files,
+)
 from tests.tuning import studies
 
 pytest.importorskip('optuna')

@@ -37,9 +37,12 @@ space:
     (folder / 'space.yaml').write_text(space)
     with (folder / 'said.txt').open('ab') as said:
         return subprocess.Popen(
-            [sys.executable, '-m', 'official_lite.cli', 'tune', '--experiment=retinanet_custom']
-            + [f'--config_file={folder}/tiny.yaml', f'--search_space={folder}/space.yaml']
-            + [f'--study_dir={folder}/study', *args],
+            [
+                *(sys.executable, '-m', 'official_lite.cli', 'tune'),
+                *('--experiment=retinanet_custom', f'--config_file={folder}/tiny.yaml'),
+                *(f'--search_space={folder}/space.yaml', f'--study_dir={folder}/study'),
+                *args,
+            ],
             cwd=commands.REPO,
             env={**os.environ, 'PYTHONPATH': str(commands.REPO)},
             stdout=said,

@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from official_lite.core import exp_factory, parsing
-from official_lite.tuning import Choice, LogUniform, Uniform, search_space, space_checks
-from official_lite.tuning import space_files, study_config
+from official_lite.tuning import (
+    Choice,
+    LogUniform,
+    Uniform,
+    search_space,
+    space_checks,
+    space_files,
+    study_config,
+)
 from tests import commands
 from tests.tuning import studies
 

@@ -9,8 +9,14 @@ import pytest
 
 from official_lite import errors
 from official_lite.core import exp_factory
-from official_lite.tuning import Choice, LogUniform, samplers, search_space, space_checks
-from official_lite.tuning import study_config
+from official_lite.tuning import (
+    Choice,
+    LogUniform,
+    samplers,
+    search_space,
+    space_checks,
+    study_config,
+)
 from tests.tuning import studies
 
 optuna = pytest.importorskip('optuna')

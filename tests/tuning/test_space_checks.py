@@ -10,8 +10,15 @@ import pytest
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import hyperparams
-from official_lite.tuning import Choice, Int, LogUniform, Uniform, search_space
-from official_lite.tuning import space_checks, space_files
+from official_lite.tuning import (
+    Choice,
+    Int,
+    LogUniform,
+    Uniform,
+    search_space,
+    space_checks,
+    space_files,
+)
 from tests.tuning import studies
 
 BACKBONE = 'task.model.backbone'
