@@ -199,7 +199,7 @@ def _make_ratio_sets(boxes: np.ndarray, settings: AnchorSettings) -> Sequence[tu
 
 
 def build_anchor_settings(task_config: Any, *, is_training: bool = True) -> AnchorSettings:
-    """The anchors of a `configs.retinanet.RetinaNetTask`.
+    """The anchors of a `configs.retinanet.RetinaNetTask` or `configs.maskrcnn.MaskRCNNTask`.
 
     Raises:
         UsageError: The task has no anchors, or no input size is set.
@@ -217,5 +217,7 @@ def build_anchor_settings(task_config: Any, *, is_training: bool = True) -> Anch
         aspect_ratios=tuple(float(ratio) for ratio in model.anchor.aspect_ratios),
         anchor_size=float(model.anchor.anchor_size),
         input_size=(int(model.input_size[0]), int(model.input_size[1])),
-        match_threshold=float(data.parser.match_threshold),
+        match_threshold=float(
+            getattr(data.parser, 'rpn_match_threshold', data.parser.match_threshold)
+        ),
     )

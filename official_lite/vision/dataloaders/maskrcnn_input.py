@@ -17,7 +17,7 @@ from official_lite.vision.dataloaders import (
     parser,
     retinanet_input,
 )
-from official_lite.vision.ops import box_ops, copy_paste
+from official_lite.vision.ops import box_ops, copy_paste, mask_windows
 
 __all__ = ['Parser', 'build_parser']
 
@@ -156,11 +156,7 @@ class Parser(retinanet_input.Parser):
         network's input."""
         scale, offset = tf.tile(image_info[2], [2]), tf.tile(image_info[3], [2])
         original = box_ops.normalize_boxes((boxes + offset) / scale, image_info[0])
-        size = [self._mask_crop_size] * 2
-        cropped = tf.image.crop_and_resize(
-            masks[..., None], original, tf.range(tf.shape(masks)[0]), size
-        )
-        return cropped[..., 0]
+        return mask_windows.crop_masks(masks, original, self._mask_crop_size)
 
 
 def build_parser(

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite.core import randomness
-from official_lite.vision.ops import box_ops, mosaic
+from official_lite.vision.ops import box_ops, mask_windows, mosaic
 
 __all__ = ['CopyPaste', 'build_copy_paste']
 
@@ -132,13 +132,10 @@ class CopyPaste:
     ) -> tuple[Objects, tf.Tensor]:
         """Objects without what is covered, and bool [n]: enough of them is left."""
         masks, outer = own['gt_masks'], own['gt_outer_boxes']
-        size = tf.shape(masks)[1:3]
-        hidden = _crop(
-            tf.cast(covered, tf.float32)[None, ..., None],
-            box_ops.normalize_boxes(outer, tf.shape(covered)),
-            size,
-            tf.zeros_like(own['gt_classes']),
-        )
+        size = tf.shape(masks)[1]
+        relative = box_ops.normalize_boxes(outer, tf.shape(covered))
+        maps = tf.repeat(tf.cast(covered, tf.float32)[None], tf.shape(outer)[0], axis=0)
+        hidden = mask_windows.crop_masks(maps, relative, size)
         left = masks * (1.0 - hidden)
         area, area_left = (tf.reduce_sum(m, axis=(1, 2)) for m in (masks, left))
         is_visible = (own['gt_classes'] > 0) & (area_left >= self._min_visible * area)
@@ -149,7 +146,7 @@ class CopyPaste:
         boxes = tf.where(is_changed[:, None], origin + _find_tight(left) * sides, own['gt_boxes'])
         new_outer = box_ops.compute_outer_boxes(boxes, image_info[1], self._outer_boxes_scale)
         relative = tf.math.divide_no_nan(new_outer - origin, sides)
-        moved = _crop(left[..., None], relative, size, tf.range(tf.shape(left)[0]))
+        moved = mask_windows.crop_masks(left, relative, size)
         return {
             'gt_boxes': boxes,
             'gt_outer_boxes': tf.where(is_changed[:, None], new_outer, outer),
@@ -165,14 +162,9 @@ def _join(
     return joined, tf.concat([is_own, is_chosen], axis=0)
 
 
-def _crop(maps: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """float32 [n, height, width] of maps [m, ..., 1]."""
-    return tf.image.crop_and_resize(maps, boxes, rows, size)[..., 0]
-
-
 def _draw_masks(masks: tf.Tensor, boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """float32 [n, height, width]: masks [n, rows, columns] in their boxes, 0 elsewhere; the inverse
-    of `tf.image.crop_and_resize`."""
+    of `mask_windows.crop_masks`."""
     relative = box_ops.normalize_boxes(boxes, size)
     down = _make_weights(relative[:, 0], relative[:, 2], size[0], tf.shape(masks)[1])
     across = _make_weights(relative[:, 1], relative[:, 3], size[1], tf.shape(masks)[2])

@@ -9,13 +9,14 @@ import keras
 import tensorflow as tf
 
 from official_lite.core import task_factory
+from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.dataloaders import retinanet_input
 from official_lite.vision.ops import preprocess_ops
 from official_lite.vision.serving import export_base
 
 
 class DetectionModule(export_base.ExportModule):
-    """A RetinaNet with its preprocessing.
+    """A RetinaNet, or a Faster, Mask or Cascade R-CNN, with its preprocessing.
 
     The signature returns `detection_boxes` float32 [batch, detections, 4], yxyx in pixels of the
     network's input (normalized to the original image with
@@ -24,7 +25,9 @@ class DetectionModule(export_base.ExportModule):
     float32 [batch, 4, 2]: boxes / image_info[:, 2] are in pixels of the original image. Without
     NMS (`detection_generator.apply_nms` off) it returns `decoded_boxes` and `decoded_box_scores`,
     without `decode_boxes` either `raw_boxes` and `raw_scores`. Attributes are
-    `detection_attributes_NAME`. With `nms_version='tflite'` there is no `image_info`, and results
+    `detection_attributes_NAME`. Masks are `detection_masks` float32 [batch, detections, rows,
+    columns], the chance of each pixel of a box, or of `detection_outer_boxes` where boxes are enlarged
+    for them; `ops.mask_ops.paste_instance_masks` makes masks of the whole image. With `nms_version='tflite'` there is no `image_info`, and results
     are those of TFLite's operation.
     """
 
@@ -50,13 +53,11 @@ class DetectionModule(export_base.ExportModule):
         return tf.TensorSpec([*size, 3], tf.uint8), tf.TensorSpec([4, 2], tf.float32)
 
     def run_model(self, images: tf.Tensor, image_info: tf.Tensor) -> export_base.Outputs:
-        config = self.params.task.export_config
-        outputs = self.model(
-            images,
-            image_shape=image_info[:, 1, :],
-            output_intermediate_features=config.output_intermediate_features,
-            training=False,
-        )
+        config = getattr(self.params.task, 'export_config', retinanet_cfg.ExportConfig())
+        options = {}
+        if config.output_intermediate_features:
+            options['output_intermediate_features'] = True
+        outputs = self.model(images, image_shape=image_info[:, 1, :], **options, training=False)
         outputs.update(_flatten_attributes(outputs))
         names = [name for name in outputs if name.startswith(_OUTPUT_NAMES)]
         if config.output_intermediate_features:
@@ -79,6 +80,8 @@ _OUTPUT_NAMES = (
     'detection_scores',
     'detection_classes',
     'detection_attributes_',
+    'detection_masks',
+    'detection_outer_boxes',
     'num_detections',
     'decoded_boxes',
     'decoded_box_scores',
