@@ -16,10 +16,9 @@ import tensorflow as tf
 from PIL import Image
 from pycocotools import coco, mask
 
-from official_lite import errors
 from official_lite.vision.dataloaders import source, tf_example_decoder, tfrecord_index
 from official_lite.vision.evaluation import box_mapping
-from official_lite.vision.ops import box_ops
+from official_lite.vision.ops import box_ops, mask_ops, run_lengths
 
 __all__ = [
     'COCOGroundtruthGenerator',
@@ -96,13 +95,10 @@ def convert_predictions_to_coco_annotations(predictions: Batches) -> list[dict[s
     Args:
         predictions: Lists of arrays, one for each batch: 'source_id' [batch], 'detection_boxes' [batch,
             n, 4] yxyx in pixels of the original image, 'detection_classes' and 'detection_scores'
-            [batch, n], and optionally 'detection_keypoints' [batch, n, k, 2], (y, x).
-
-    Raises:
-        UsageError: There are masks, which are not evaluated yet.
+            [batch, n], and optionally 'detection_keypoints' [batch, n, k, 2], (y, x), and
+            'detection_masks' float [batch, n, rows, columns] within their boxes or, if there,
+            'detection_outer_boxes', with 'image_info' [batch, 4, 2].
     """
-    if 'detection_masks' in predictions:
-        raise errors.UsageError('masks are not there yet', where='detection_masks')
     found: list[dict[str, Any]] = []
     for batch, source_ids in enumerate(predictions['source_id']):
         boxes = box_mapping.to_xywh(predictions['detection_boxes'][batch])
@@ -118,8 +114,20 @@ def convert_predictions_to_coco_annotations(predictions: Batches) -> list[dict[s
                 if 'detection_keypoints' in predictions:
                     points = predictions['detection_keypoints'][batch][row, k]
                     annotation['keypoints'] = _flatten_keypoints(points)
+                if 'detection_masks' in predictions:
+                    annotation['segmentation'] = _encode_detected(predictions, batch, row, k)
                 found.append(annotation)
     return found
+
+
+def _encode_detected(predictions: Batches, batch: int, row: int, k: int) -> dict[str, Any]:
+    """The run lengths of one detection's mask."""
+    name = 'detection_outer_boxes' if 'detection_outer_boxes' in predictions else 'detection_boxes'
+    height, width = (int(length) for length in predictions['image_info'][batch][row, 0])
+    box = box_mapping.to_xywh(predictions[name][batch][row, k : k + 1])
+    masks = np.asarray(predictions['detection_masks'][batch][row, k : k + 1])
+    (counts,) = mask_ops.encode_pasted_masks(masks, box, height, width)
+    return run_lengths.to_coco(counts, height, width)
 
 
 def _flatten_keypoints(points_yx: np.ndarray) -> list[int]:

@@ -308,3 +308,32 @@ def test_what_is_missing(tmp_path: pathlib.Path) -> None:
         del annotation['segmentation']
     with pytest.raises(errors.UsageError, match='has no masks: no annotation has a segmentation'):
         coco_evaluator.COCOEvaluator(annotation_file=case.save(tmp_path), include_mask=True)
+
+
+@pytest.mark.garden
+def test_predictions_as_coco_lists_are_model_gardens() -> None:
+    from official.vision.evaluation import coco_utils as garden
+
+    from official_lite.vision.evaluation import coco_utils
+
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 40, [2, 3, 2])
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 30, [2, 3, 2])], -1)
+
+    def make_predictions() -> dict[str, Any]:
+        return {
+            'source_id': [np.array([4, 7])],
+            'detection_boxes': [boxes.copy()],
+            'detection_outer_boxes': [boxes + 1],
+            'detection_classes': [np.ones([2, 3], int)],
+            'detection_scores': [np.full([2, 3], 0.5)],
+            'detection_masks': [np.random.default_rng(1).random([2, 3, 7, 7])],
+            'image_info': [np.tile([[[60, 80], [60, 80], [1, 1], [0, 0]]], [2, 1, 1])],
+        }
+
+    expected = garden.convert_predictions_to_coco_annotations(make_predictions())
+    actual = coco_utils.convert_predictions_to_coco_annotations(make_predictions())
+    assert len(actual) == len(expected) == 6
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours['segmentation'] == theirs['segmentation']
+        np.testing.assert_allclose(ours['bbox'], theirs['bbox'])
