@@ -112,11 +112,14 @@ def open_study(
 def describe_identity(
     config: hyperparams.Config, space: SearchSpace, objectives: Sequence[study_config.Objective]
 ) -> dict[str, Any]:
-    """What makes results of a study comparable, as JSON: its config, search space and objectives."""
+    """What makes results of a study comparable, as JSON: its config, search space and objectives.
+
+    Of the config what somebody chose, so that a new release with new fields goes on with a study.
+    """
     return {
         'objectives': [str(objective) for objective in objectives],
         'space': {p.path: repr(p.domain) for p in space.parameters},
-        'config': {path: repr(value) for path, value, _ in config.leaves()},
+        'config': {path: repr(value) for path, value, source in config.leaves() if source.is_given},
     }
 
 
