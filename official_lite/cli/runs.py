@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -63,7 +64,7 @@ def _define(values: flags.FlagValues) -> None:
     )
 
 
-def _rank(run: run_records.RunRecord, order: str) -> tuple[float | str, str]:
+def _rank(run: run_records.RunRecord, order: str) -> tuple[Any, str]:
     if order == 'started':
         return run.started, run.path
     if order == 'best':

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from official_lite.modeling.hyperparams import errors, hparam_types, overrides
 from official_lite.modeling.hyperparams.hparam_types import HParamType
@@ -228,6 +228,6 @@ def _read_pairs(text: str) -> list[tuple[str, Any]]:
     return list(pairs.items())
 
 
-def _fail(path: str, message: str = '', *, expected: str = '', received: str = '') -> Any:
+def _fail(path: str, message: str = '', *, expected: str = '', received: str = '') -> NoReturn:
     problem = errors.Problem(path=path, message=message, expected=expected, received=received)
     raise errors.make_error([problem])
