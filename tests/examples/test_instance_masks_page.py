@@ -28,7 +28,7 @@ def test_data_commands(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str
         program, command, *flags = shlex.split(line)
         assert (program, command) == ('official-lite', 'data')
         assert data.main([f'{program} {command}', *flags]) == 0, line
-    assert 'mask, share of its box' in capsys.readouterr().out
+    assert 'mask, share' in capsys.readouterr().out
     assert (tmp_path / 'masks.png').is_file()
     assert list((tmp_path / 'masks').glob('val-*.tfrecord'))
 
