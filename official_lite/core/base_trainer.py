@@ -22,13 +22,12 @@ from official_lite.core import (
     garbage,
     graph_code,
     input_pipelines,
-    layer_control,
     pace,
     replicas,
     step_logs,
 )
 from official_lite.core import hyperparameters as hyperparameters_lib
-from official_lite.modeling import layer_overrides
+from official_lite.core import layer_control as layer_control_lib
 
 Logs = dict[str, Any]
 
@@ -94,7 +93,7 @@ class Trainer:
         self._num_batches = _make_counter('num_batches')
         self._epoch = _make_counter('epoch')
         self._random_states = {'random/global': replicas.get_global_seed_state()}
-        self._layer_control = layer_control.LayerControl(self._model, self._config)
+        self._layer_control = layer_control_lib.LayerControl(self._model, self._config)
         self._model_keys = checkpoints.model_variables(self._model)
         exported = {**self._model_keys, checkpoints.STEP_KEY: self._global_step}
         self.export_checkpoint = checkpoints.FlatCheckpoint(exported, metadata)
@@ -107,6 +106,7 @@ class Trainer:
                 checkpoints.EPOCH_KEY: self._epoch,
             },
             metadata,
+            slots_like_weights=getattr(self._optimizer, 'slots_like_weights', ()),
         )
         self._seed_replicas()
 
@@ -139,7 +139,8 @@ class Trainer:
         trainer = self._config.trainer
         autograph = graph_code.has_foreign_code(self, self._task)
         self._task_train_step: Callable[..., Logs] = self._task.train_step
-        if self._config.runtime.enable_xla:
+        # On CPUs XLA's convolutions take several times as long as TensorFlow's.
+        if self._config.runtime.enable_xla and graph_code.has_accelerator():
             self._task_train_step = tf.function(
                 self._task.train_step, autograph=autograph, jit_compile=True
             )
@@ -180,9 +181,9 @@ class Trainer:
         return self._model
 
     @property
-    def layer_settings(self) -> layer_overrides.LayerSettings | None:
-        """What became of `task.layer_overrides` and layer-wise decay; None without either."""
-        return self._layer_control.settings
+    def layer_control(self) -> layer_control_lib.LayerControl:
+        """What the config says of single layers."""
+        return self._layer_control
 
     @property
     def optimizer(self) -> keras.optimizers.Optimizer | None:

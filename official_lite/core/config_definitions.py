@@ -142,7 +142,7 @@ class RuntimeConfig(hyperparams.Config):
         distribution_strategy: 'mirrored' uses `num_gpus` GPUs of this machine (0: all that are
             visible, or the CPU), 'one_device' one of them, 'multi_worker_mirrored' several machines,
             'tpu' a TPU, 'off' no strategy.
-        enable_xla: Whether the train step is compiled by XLA.
+        enable_xla: Whether the train step is compiled by XLA. Not on CPUs alone, where that is slower.
         gpu_thread_mode: Who launches kernels on a GPU. None leaves TF_GPU_THREAD_MODE alone.
         dataset_num_private_threads: Threads of the input pipeline's own pool. None: the shared pool.
         per_gpu_thread_count: Threads that launch kernels on each GPU. 0 leaves the default.

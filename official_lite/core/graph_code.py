@@ -39,6 +39,11 @@ def call_plainly(function: Callable[[], Result], *participants: Any) -> Result:
     return tf.autograph.experimental.do_not_convert(function)()
 
 
+def has_accelerator() -> bool:
+    """Whether there is a device that is no CPU."""
+    return len(tf.config.list_logical_devices()) > len(tf.config.list_logical_devices('CPU'))
+
+
 @contextlib.contextmanager
 def fast_start() -> Iterator[None]:
     """A context in which compiled functions are run as they were traced, on CPUs.
@@ -47,7 +52,7 @@ def fast_start() -> Iterator[None]:
     (benchmarks/README.md); oneDNN fuses by itself. On other devices nothing changes. All calls of a
     function must be in this context, or none: TensorFlow compiles it again for other options.
     """
-    if len(tf.config.list_logical_devices()) > len(tf.config.list_logical_devices('CPU')):
+    if has_accelerator():
         yield
         return
     before = tf.config.optimizer.get_experimental_options().get('disable_meta_optimizer', False)

@@ -86,14 +86,34 @@ def test_metrics_are_reset_between_logs() -> None:
     ],
     ids=['no loop', 'no function', 'eager', 'xla'],
 )
-def test_other_ways_to_run_a_step_give_the_same(settings: dict[str, Any]) -> None:
+def test_other_ways_to_run_a_step_give_the_same(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = make_trainer().train(3)['training_loss']
+    if 'runtime__enable_xla' in settings:
+        monkeypatch.setattr(graph_code, 'has_accelerator', lambda: True)
     try:
         trainer = make_trainer(**settings)
         assert trainer.train(3)['training_loss'] == pytest.approx(expected, rel=1e-5)
         assert trainer.evaluate()['num_seen'] == 10
     finally:
         tf.config.run_functions_eagerly(False)
+
+
+def test_nothing_is_compiled_by_xla_on_cpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    function = tf.function
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        compiled.append(bool(kwargs.get('jit_compile')))
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(tf, 'function', record)
+    make_trainer(runtime__enable_xla=True)
+    assert not any(compiled)
+    monkeypatch.setattr(graph_code, 'has_accelerator', lambda: True)
+    make_trainer(runtime__enable_xla=True)
+    assert any(compiled)
 
 
 def test_data_goes_on_where_it_was() -> None:
