@@ -18,7 +18,12 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     'tune': ('tune', 'Search for the best values of an experiment.'),
     'diff': ('diff', 'Show what differs between two runs, and what came of it.'),
     'runs': ('runs', 'List the runs in a folder.'),
+    'export': ('export', 'Write the model of a run as a SavedModel.'),
     'check-eval': ('check_eval', 'Evaluate the ground truth as if it were detected: AP must be 1.'),
+    'import-checkpoint': (
+        'import_checkpoint',
+        'Convert a checkpoint of Model Garden, with its params.yaml.',
+    ),
 }
 
 
@@ -46,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f'  {name:<12} {text}' for name, (_, text) in SUBCOMMANDS.items()]
+    width = max(map(len, SUBCOMMANDS))
+    lines = [f'  {name:<{width}} {text}' for name, (_, text) in SUBCOMMANDS.items()]
     return '\n'.join(
         [
             'usage: official-lite SUBCOMMAND [flags]',

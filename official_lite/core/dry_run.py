@@ -11,11 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from official_lite.core import base_task, checkpoints, data_errors, runtime, train_lib
-
-# Operations of convolutional and dense layers, whose work is the product of their output's size and the kernel's.
-_MATMULS = ('MatMul', 'BatchMatMul', 'BatchMatMulV2')
-_CONVOLUTIONS = ('Conv2D', 'Conv3D', 'DepthwiseConv2dNative')
+from official_lite.core import (
+    base_task,
+    checkpoints,
+    data_errors,
+    model_sizes,
+    runtime,
+    train_lib,
+)
 
 
 @data_errors.clear_errors()
@@ -28,7 +31,8 @@ def dry_run(strategy: tf.distribute.Strategy, task: base_task.Task, params: Any)
         params: The resolved `ExperimentConfig`.
 
     Returns:
-        A table: loss, parameters of each module, floating-point operations of a forward pass, peak memory.
+        A table of the layers, then loss, parameters of each module, floating-point operations of a forward
+        pass, peak memory.
     """
     runtime.check_strategy(params, strategy)
     runtime.prepare(params)
@@ -36,7 +40,9 @@ def dry_run(strategy: tf.distribute.Strategy, task: base_task.Task, params: Any)
         trainer = train_lib.make_trainer(params, task, train=True, evaluate=False)
         logs = trainer.train(1)
         flops = count_forward_flops(trainer)
-    lines = [f'one step: loss {float(logs["training_loss"]):.4g}', 'parameters:']
+        layers = trainer.layer_control.describe(trainer.model, trainer.optimizer, params)
+    lines = ['layers:', *(f'  {line}' for line in layers.splitlines())]
+    lines += [f'one step: loss {float(logs["training_loss"]):.4g}', 'parameters:']
     counts = count_parameters(trainer.model)
     width = max(map(len, counts))
     lines += [f'  {name:<{width}}  {count:>14,}' for name, count in counts.items()]
@@ -73,7 +79,7 @@ def count_forward_flops(trainer: Any) -> float:
     batch_size = int(tf.nest.flatten(features)[0].shape[0])
     forward = tf.function(lambda x: trainer.model(x, training=True), autograph=False)
     graph = forward.get_concrete_function(tf.nest.map_structure(_to_spec, features)).graph
-    return sum(map(_count_flops, graph.get_operations())) / batch_size
+    return sum(model_sizes.count_flops(graph).values()) / batch_size
 
 
 def peak_memory_bytes() -> int:
@@ -86,23 +92,3 @@ def peak_memory_bytes() -> int:
 
 def _to_spec(value: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec(value.shape, value.dtype)
-
-
-def _count_flops(operation: Any) -> float:
-    if operation.type not in (*_CONVOLUTIONS, *_MATMULS):
-        return 0.0
-    output = operation.outputs[0].shape
-    first, second = (tensor.shape for tensor in operation.inputs[:2])
-    if not (output.is_fully_defined() and first.is_fully_defined() and second.is_fully_defined()):
-        return 0.0
-    return 2.0 * output.num_elements() * _terms_of_sum(operation, first, second)
-
-
-def _terms_of_sum(operation: Any, first: Any, second: Any) -> int:
-    """How many products are added up for one element of the output."""
-    if operation.type in _CONVOLUTIONS:
-        # Kernels are [*window, in, out], depthwise ones [*window, in, multiplier] without a sum over `in`.
-        window = second[:-2].num_elements()
-        return window * (1 if operation.type == 'DepthwiseConv2dNative' else second[-2])
-    name = 'transpose_a' if operation.type == 'MatMul' else 'adj_x'
-    return first[-2] if operation.get_attr(name) else first[-1]

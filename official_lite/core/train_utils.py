@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from official_lite import _lazy
@@ -21,8 +20,6 @@ __all__ = [
     'get_leaf_nested_dict',
     'parse_configuration',
     'serialize_config',
-    'try_count_params',
-    'write_model_params',
 ]
 
 BEST_CHECKPOINT_NAME = 'best_ckpt'
@@ -34,6 +31,9 @@ __getattr__, __dir__ = _lazy.attach(
         'maybe_create_best_ckpt_exporter': (
             'official_lite.core.best_checkpoint:maybe_create_best_ckpt_exporter'
         ),
+        'try_count_flops': 'official_lite.core.model_sizes:try_count_flops',
+        'try_count_params': 'official_lite.core.model_sizes:try_count_params',
+        'write_model_params': 'official_lite.core.model_sizes:write_model_params',
     },
 )
 
@@ -95,38 +95,3 @@ def cast_leaf_nested_dict(d: dict[str, Any], cast_fn: Callable[[Any], Any]) -> d
             cast_leaf_nested_dict(value, cast_fn) if isinstance(value, dict) else cast_fn(value)
         )
     return d
-
-
-def write_model_params(model: Any, output_path: str) -> None:
-    """Writes name and shape of each variable of a model, and the number of parameters.
-
-    Args:
-        model: A Keras model or layer, built, or a `tf.Module`.
-        output_path: The file, local or remote.
-    """
-    variables = list(model.variables)
-    lines = [f'{_variable_name(variable)} {list(variable.shape)}' for variable in variables]
-    text = '\n'.join([*lines, '', f'Total params: {_count(variables)}', ''])
-    yaml_files.write_text(output_path, text)
-
-
-def try_count_params(model: Any, trainable_only: bool = False) -> int | None:
-    """Returns the number of parameters of a model, None if it has not been built.
-
-    Args:
-        model: A Keras model or layer, or a `tf.Module`.
-        trainable_only: Whether parameters that are not trained are left out.
-    """
-    if not getattr(model, 'built', True):
-        return None
-    return _count(model.trainable_variables if trainable_only else model.variables)
-
-
-def _variable_name(variable: Any) -> str:
-    """The name as TensorFlow writes it; Keras 3 keeps it in `path`, without the output's number."""
-    path = getattr(variable, 'path', None)
-    return f'{path}:0' if path else str(variable.name)
-
-
-def _count(variables: Iterable[Any]) -> int:
-    return sum(math.prod(variable.shape) for variable in variables)

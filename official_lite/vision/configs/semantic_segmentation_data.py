@@ -160,6 +160,7 @@ class DataConfig(cfg.DataConfig):
         decoder: Not used, as in Model Garden: `image_feature` says how a record is read.
         additional_dense_features: Further images in a TFRecord, whose channels follow.
         centered_crop: Whether padding goes to all sides rather than to the bottom and right.
+        aug_rand_rot90: Ours. Whether images are turned by 0, 90, 180 or 270 degrees in training.
         source: Ours. Where examples come from. Its type null means `input_path`.
     """
 
@@ -186,6 +187,7 @@ class DataConfig(cfg.DataConfig):
     additional_dense_features: list[DenseFeatureConfig] = dataclasses.field(default_factory=list)
     centered_crop: bool = False
     # Ours.
+    aug_rand_rot90: bool = False
     source: SegmentationSource = dataclasses.field(default_factory=SegmentationSource)
 
     def _check(self, report: hyperparams.Report) -> None:

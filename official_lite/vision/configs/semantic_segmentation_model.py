@@ -50,6 +50,7 @@ class SegmentationHead(hyperparams.Config):
     decoder_max_level: Optional[Union[int, str]] = None
 
     _weight_fields: ClassVar[tuple[str, ...]] = (
+        'level',
         'num_convs',
         'num_filters',
         'use_depthwise_convolution',
@@ -57,6 +58,8 @@ class SegmentationHead(hyperparams.Config):
         'feature_fusion',
         'low_level',
         'low_level_num_filters',
+        'decoder_min_level',
+        'decoder_max_level',
     )
 
     def _check(self, report: hyperparams.Report) -> None:
@@ -94,8 +97,8 @@ class MaskScoringHead(hyperparams.Config):
         for name in ('num_filters', 'fc_dims'):
             if getattr(self, name) < 1:
                 report(name, expected='1 or more')
-        if self.fc_input_size and len(self.fc_input_size) != 2:
-            report('fc_input_size', expected='[height, width]')
+        if len(self.fc_input_size) != 2 or min(self.fc_input_size) < 1:
+            report('fc_input_size', expected='[height, width] of 1 or more')
 
 
 @dataclasses.dataclass

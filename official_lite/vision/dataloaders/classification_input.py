@@ -143,6 +143,17 @@ class Parser(parser.Parser):
         image = self._decode(data, is_training=False, key=None)
         return self._resize(image), self._get_label(data)
 
+    def preprocess_image(self, image: tf.Tensor) -> tf.Tensor:
+        """What evaluation makes of a decoded image, uint8 [rows, columns, 3], without a label."""
+        return self._resize(
+            self._crop(image, is_training=False, key=None) if self._aug_crop else image
+        )
+
+    def preprocess_bytes(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """The same of an encoded image, string [], of any kind."""
+        data = {self._image_field_key: image_bytes, READING_KEY: tf.constant(0)}
+        return self._resize(self._decode(data, is_training=False, key=None))
+
     def _decode(self, data: parser.Record, *, is_training: bool, key: Any) -> tf.Tensor:
         """The crop, uint8 [rows, columns, 3]."""
         image_bytes, reading = data[self._image_field_key], data.get(READING_KEY)

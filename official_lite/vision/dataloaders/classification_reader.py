@@ -21,7 +21,7 @@ from official_lite.vision.dataloaders import (
 from official_lite.vision.ops import augment
 from official_lite.vision.ops.random_draws import Seed
 
-__all__ = ['BatchParser', 'build_augmenter', 'build_classification_reader']
+__all__ = ['BatchParser', 'build_augmenter', 'build_classification_reader', 'build_parser']
 
 # Of the image's area, where the config leaves it open.
 _CROP_AREA_RANGE = (0.08, 1.0)
@@ -117,7 +117,7 @@ def build_classification_reader(
     return input_reader.InputReader(
         source,
         BatchParser(
-            _build_parser(data_config, output_size, num_classes),
+            build_parser(data_config, output_size, num_classes),
             _build_mixer(data_config.mixup_and_cutmix, num_classes),
         ),
         is_training=is_training,
@@ -127,9 +127,16 @@ def build_classification_reader(
     )
 
 
-def _build_parser(
+def build_parser(
     config: Any, output_size: Sequence[int], num_classes: int
 ) -> classification_input.Parser:
+    """The parser of a data config.
+
+    Args:
+        config: A `configs.image_classification.DataConfig`.
+        output_size: See `build_classification_reader`.
+        num_classes: Of the model.
+    """
     fraction = config.center_crop_fraction
     return classification_input.Parser(
         output_size,

@@ -109,7 +109,7 @@ def _decode(image_bytes: tf.Tensor, num_channels: int) -> tf.Tensor:
 class Parser(parser.Parser):
     """Resizes, crops, mirrors and pads image and mask together.
 
-    The arguments are Model Garden's.
+    The arguments are Model Garden's, and `aug_rand_rot90`.
 
     Args:
         output_size: (height, width) that images are resized into, pixels. May be empty for training
@@ -130,6 +130,7 @@ class Parser(parser.Parser):
         image_feature: How the image is normalised: a `DenseFeature`, or a config with its fields.
         additional_dense_features: The same of further images, whose channels follow.
         centered_crop: Whether padding goes to all sides rather than to the bottom and right.
+        aug_rand_rot90: Whether training images are turned by 0, 90, 180 or 270 degrees.
 
     Raises:
         ValueError: `groundtruth_padded_size` is missing, or `centered_crop` is set with masks of
@@ -152,6 +153,7 @@ class Parser(parser.Parser):
         image_feature: Any = _RGB,
         additional_dense_features: Sequence[Any] | None = None,
         centered_crop: bool = False,
+        aug_rand_rot90: bool = False,
     ) -> None:
         if not resize_eval_groundtruth and not groundtruth_padded_size:
             raise ValueError(
@@ -168,6 +170,7 @@ class Parser(parser.Parser):
         self._ignore_label = ignore_label
         self._aug_rand_hflip = aug_rand_hflip
         self._preserve_aspect_ratio = preserve_aspect_ratio
+        self._aug_rand_rot90 = aug_rand_rot90
         self._aug_scale_min = aug_scale_min
         self._aug_scale_max = aug_scale_max
         self._dtype = dtype
@@ -204,6 +207,9 @@ class Parser(parser.Parser):
                 tf.cond(do_flip, lambda x=x: tf.reverse(x, [1]), lambda x=x: x)
                 for x in (image, mask)
             )
+        if self._aug_rand_rot90:
+            num_turns = random_draws.uniform_int(key, 'rot90', maxval=4)
+            image, mask = (tf.image.rot90(x, num_turns) for x in (image, mask))
         size = self._crop_size or self._output_size
         scales = (self._aug_scale_min, self._aug_scale_max)
         image, mask, image_info = self._fit(image, mask, size, scales, key)
@@ -214,14 +220,17 @@ class Parser(parser.Parser):
 
         Without `resize_eval_groundtruth`, masks are [*groundtruth_padded_size, 1].
         """
-        image, mask = self._get_image_and_mask(data)
+        image, mask = self._decode(data)
         if self._gt_is_matting_map:
             opacity = tf.cast(mask, tf.float32) / 255.0
             mask = tf.cast(utils.binarize_matting_map(opacity), tf.int32)
-        resized, moved, image_info = self._fit(image, mask, self._output_size, (1.0, 1.0), None)
         if not self._resize_eval_groundtruth:
+            resized, image_info = self._fit_image(image)
             moved = self._pad_mask(mask, self._groundtruth_padded_size)
-        return self._finish(resized, moved, image_info)
+            return self._finish(resized, moved, image_info)
+        if not self._preserve_aspect_ratio:
+            image, mask = self._resize_both(image, mask)
+        return self._finish(*self._fit(image, mask, self._output_size, (1.0, 1.0), None))
 
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What evaluation makes of an image, for use without a mask.
@@ -232,17 +241,41 @@ class Parser(parser.Parser):
         Returns:
             The network's input, and image_info, float32 [4, 2].
         """
-        mask = tf.zeros([*tf.unstack(tf.shape(image)[:2]), 1], tf.int32)
-        resized, _, image_info = self._fit(image, mask, self._output_size, (1.0, 1.0), None)
+        resized, image_info = self._fit_image(image)
         return self._normalize(resized), image_info
 
+    def _fit_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """An image at `output_size`, and `image_info` with the size that it had."""
+        size = tf.cast(tf.shape(image)[:2], tf.float32)
+        mask = tf.zeros([*tf.unstack(tf.shape(image)[:2]), 1], tf.int32)
+        if self._preserve_aspect_ratio:
+            resized, _, image_info = self._fit(image, mask, self._output_size, (1.0, 1.0), None)
+            return resized, image_info
+        target = tf.constant(self._output_size, tf.float32)
+        resized = uint8_images.resize(image, tf.constant(self._output_size, tf.int32))
+        resized = tf.ensure_shape(resized, [*self._output_size, len(self._mean)])
+        return resized, tf.stack([size, target, target / size, tf.zeros([2])])
+
+    @property
+    def image_dtype(self) -> tf.DType:
+        """Number format of the network's input."""
+        return tf.uint8 if self._leaves_normalization else tf.as_dtype(self._dtype)
+
+    @property
+    def _leaves_normalization(self) -> bool:
+        """Whether the model can do it."""
+        return len(self._features) == 1 and _is_imagenet(self._features[0])
+
     def _get_image_and_mask(self, data: parser.Record) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = self._decode(data)
+        return (image, mask) if self._preserve_aspect_ratio else self._resize_both(image, mask)
+
+    def _decode(self, data: parser.Record) -> tuple[tf.Tensor, tf.Tensor]:
         if 'image' not in data:
             data = decode_features(data, self._features[0], self._features[1:])
         image, mask = data['image'], tf.cast(data['mask'], tf.int32)
         image = tf.ensure_shape(image, [None, None, len(self._mean)])
-        mask = tf.ensure_shape(mask, [None, None, 1])
-        return (image, mask) if self._preserve_aspect_ratio else self._resize_both(image, mask)
+        return image, tf.ensure_shape(mask, [None, None, 1])
 
     def _resize_both(self, image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Both at `output_size`."""
@@ -297,7 +330,7 @@ class Parser(parser.Parser):
 
     def _normalize(self, image: tf.Tensor) -> tf.Tensor:
         """Leaves it to the model, if it can."""
-        if len(self._features) == 1 and _is_imagenet(self._features[0]):
+        if self._leaves_normalization:
             return image
         mean, stddev = tf.constant(self._mean), tf.constant(self._stddev)
         return tf.cast((tf.cast(image, tf.float32) - mean) / stddev, self._dtype)

@@ -113,6 +113,7 @@ def build_parser(
         image_feature=config.image_feature,
         additional_dense_features=config.additional_dense_features,
         centered_crop=config.centered_crop,
+        aug_rand_rot90=config.aug_rand_rot90,
     )
 
 

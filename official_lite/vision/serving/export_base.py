@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import export_base
+from official_lite.core import export_base, layer_control, model_sizes
 from official_lite.vision.dataloaders import source
 
 INPUT_TYPES = ('image_tensor', 'image_bytes', 'tf_example', 'tflite')
@@ -51,28 +52,48 @@ class ExportModule(export_base.ExportModule):
                 tf.train.Examples with `image/encoded`; 'tflite': float32 [batch, height, width, 3],
                 images of the network's size, resized, padded and normalised, for conversion to
                 TFLite.
-            num_channels: Must be 3.
+            num_channels: Channels of the images, as many as the model's.
             model: A model to export; None builds the one of `params`.
             input_name: Name of the input of the signature; None means 'inputs'.
 
         Raises:
             UsageError: Another input type or number of channels.
         """
-        if num_channels != 3:
-            raise errors.UsageError(where='num_channels', expected='3', received=str(num_channels))
+        expected = self._count_channels(params)
+        if num_channels != expected:
+            raise errors.UsageError(
+                where='num_channels', expected=str(expected), received=str(num_channels)
+            )
+        self._num_channels = num_channels
         self._batch_size = batch_size
         self._input_image_size = [int(length) for length in input_image_size]
         self._input_type = canonical_input_type(input_type)
         self._input_name = input_name or 'inputs'
-        super().__init__(params, self._build_model(params) if model is None else model)
+        super().__init__(params, self._build_as_trained(params) if model is None else model)
 
     @abc.abstractmethod
     def _build_model(self, params: Any) -> keras.Model:
         """The model of an `ExperimentConfig`, built."""
 
+    def _build_as_trained(self, params: Any) -> keras.Model:
+        return layer_control.apply_to_served_model(self._build_model(params), params.task)
+
+    def _count_channels(self, params: Any) -> int:
+        """Channels of the images that the model of an `ExperimentConfig` takes."""
+        del params
+        return 3
+
     @abc.abstractmethod
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """uint8 [height, width, 3] to the network's input [h, w, 3] and `image_info` [4, 2]."""
+
+    def preprocess_bytes(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `preprocess_image`, for an encoded image, string []."""
+        return self.preprocess_image(decode_image(image_bytes))
+
+    def preprocess_example(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `preprocess_image`, for a serialized tf.train.Example, string []."""
+        return self.preprocess_bytes(get_image_bytes(serialized))
 
     @abc.abstractmethod
     def run_model(self, images: tf.Tensor, image_info: tf.Tensor) -> Outputs:
@@ -88,16 +109,15 @@ class ExportModule(export_base.ExportModule):
 
     def inference_from_image_bytes(self, inputs: tf.Tensor) -> Outputs:
         """As `serve`, for encoded images, string [batch]; their sizes may differ."""
-        return self._serve_each(inputs, lambda item: self.preprocess_image(decode_image(item)))
+        return self._serve_each(inputs, self.preprocess_bytes)
 
     def inference_from_tf_example(self, inputs: tf.Tensor) -> Outputs:
         """As `serve`, for serialized tf.train.Examples, string [batch]."""
-        return self._serve_each(inputs, lambda item: self.preprocess_image(decode_example(item)))
+        return self._serve_each(inputs, self.preprocess_example)
 
     def inference_for_tflite(self, images: tf.Tensor) -> Outputs:
         """Runs images as the network takes them, float32 [batch, height, width, 3]."""
-        size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        info = tf.stack([size, size, tf.ones([2]), tf.zeros([2])])  # [4, 2]: all of it is image
+        info = make_whole_info(tf.shape(images)[1:3])
         return self.run_model(images, tf.tile(info[None], [tf.shape(images)[0], 1, 1]))
 
     def get_inference_signatures(self, function_keys: Mapping[str, str]) -> dict[str, Any]:
@@ -114,9 +134,22 @@ class ExportModule(export_base.ExportModule):
         export_base.track_variables(self)
         return signatures
 
+    def write_sizes(self, directory: str) -> None:
+        """Writes `model_flops.txt`, of one image, and `model_params.txt` into a folder."""
+        images, info = (
+            tf.TensorSpec([1, *spec.shape], spec.dtype) for spec in self._preprocessed_spec()
+        )
+        function = tf.function(self.run_model, autograph=False).get_concrete_function(images, info)
+        model_sizes.write_flops(function.graph, os.path.join(directory, 'model_flops.txt'))
+        model_sizes.write_model_params(self.model, os.path.join(directory, 'model_params.txt'))
+
     def _make_function(self, input_type: str) -> Any:
         functions: dict[str, tuple[Callable[..., Outputs], list[int | None], tf.DType]] = {
-            'image_tensor': (self.serve, [self._batch_size, None, None, 3], tf.uint8),
+            'image_tensor': (
+                self.serve,
+                [self._batch_size, None, None, self._num_channels],
+                tf.uint8,
+            ),
             'image_bytes': (self.inference_from_image_bytes, [self._batch_size], tf.string),
             'tf_example': (self.inference_from_tf_example, [self._batch_size], tf.string),
             'tflite': (
@@ -160,9 +193,14 @@ def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
     return source.decode_image(image_bytes)
 
 
-def decode_example(serialized: tf.Tensor) -> tf.Tensor:
-    """The image of a serialized tf.train.Example, string [], as uint8 [height, width, 3]."""
-    features = tf.io.parse_single_example(
-        serialized, {_IMAGE_FEATURE: tf.io.FixedLenFeature((), tf.string)}
-    )
-    return decode_image(features[_IMAGE_FEATURE])
+def get_image_bytes(serialized: tf.Tensor, feature: str = _IMAGE_FEATURE) -> tf.Tensor:
+    """The encoded image of a serialized tf.train.Example, string []."""
+    return tf.io.parse_single_example(serialized, {feature: tf.io.FixedLenFeature((), tf.string)})[
+        feature
+    ]
+
+
+def make_whole_info(size: tf.Tensor) -> tf.Tensor:
+    """`image_info`, float32 [4, 2], of an image of the network's size, [2], all of which is image."""
+    size = tf.cast(size, tf.float32)
+    return tf.stack([size, size, tf.ones([2]), tf.zeros([2])])

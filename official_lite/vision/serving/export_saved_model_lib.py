@@ -13,8 +13,24 @@ from official_lite import errors
 from official_lite.core import checkpoint_metadata, checkpoints
 from official_lite.core import export_base as core_export
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import retinanet
-from official_lite.vision.serving import detection, export_base
+from official_lite.vision.configs import image_classification as classification_cfg
+from official_lite.vision.configs import maskrcnn as maskrcnn_cfg
+from official_lite.vision.configs import retinanet as retinanet_cfg
+from official_lite.vision.configs import semantic_segmentation as segmentation_cfg
+from official_lite.vision.serving import (
+    detection,
+    export_base,
+    image_classification,
+    semantic_segmentation,
+)
+
+# The module of a task's config class.
+_MODULES: dict[type, type[export_base.ExportModule]] = {
+    classification_cfg.ImageClassificationTask: image_classification.ClassificationModule,
+    retinanet_cfg.RetinaNetTask: detection.DetectionModule,
+    maskrcnn_cfg.MaskRCNNTask: detection.DetectionModule,
+    segmentation_cfg.SemanticSegmentationTask: semantic_segmentation.SegmentationModule,
+}
 
 
 def export_inference_graph(
@@ -29,6 +45,7 @@ def export_inference_graph(
     export_checkpoint_subdir: str | None = None,
     export_saved_model_subdir: str | None = None,
     save_options: tf.saved_model.SaveOptions | None = None,
+    log_model_flops_and_params: bool = False,
     input_name: str | None = None,
     function_keys: Sequence[str] | Mapping[str, str] | None = None,
 ) -> str:
@@ -42,11 +59,13 @@ def export_inference_graph(
         checkpoint_path: Checkpoint, or folder of checkpoints (the newest), whose weights to export.
             None: the weights that `export_module` has.
         export_dir: Where to write; gets `params.yaml` too.
-        num_channels: Must be 3.
+        num_channels: Channels of the images, as many as the model's.
         export_module: A module to export; None makes the one of `params`.
         export_checkpoint_subdir: Where under `export_dir` a checkpoint goes; None: none is written.
         export_saved_model_subdir: Where under `export_dir` the SavedModel goes; None: `export_dir`.
         save_options: Options of `tf.saved_model.save`.
+        log_model_flops_and_params: Whether `model_flops.txt`, of one image, and `model_params.txt`
+            are written into `export_dir`.
         input_name: Name of the signature's input; None means 'inputs'.
         function_keys: Input types to write signatures for, or signature names by input type. None:
             `input_type` alone. A single one is called 'serving_default', of several each has the
@@ -85,6 +104,8 @@ def export_inference_graph(
         folder = os.path.join(export_dir, export_checkpoint_subdir)
         _save_checkpoint(variables, step, folder, metadata)
     hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
+    if log_model_flops_and_params:
+        export_module.write_sizes(export_dir)
     return model_dir
 
 
@@ -98,14 +119,15 @@ def build_export_module(params: Any, **kwargs: Any) -> export_base.ExportModule:
     Raises:
         UsageError: There is none.
     """
-    if not isinstance(params.task, retinanet.RetinaNetTask):
-        raise errors.UsageError(
-            'this task has no export',
-            where='task',
-            expected='a RetinaNetTask',
-            received=type(params.task).__name__,
-        )
-    return detection.DetectionModule(copy.deepcopy(params), **kwargs)
+    for task_cls, module_cls in _MODULES.items():
+        if isinstance(params.task, task_cls):
+            return module_cls(copy.deepcopy(params), **kwargs)
+    raise errors.UsageError(
+        'this task has no export',
+        where='task',
+        expected=' or '.join(task_cls.__name__ for task_cls in _MODULES),
+        received=type(params.task).__name__,
+    )
 
 
 def _save_checkpoint(

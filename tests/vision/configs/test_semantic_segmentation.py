@@ -115,6 +115,10 @@ PAIRS = {'type': 'png_pairs', 'png_pairs': {'image_dir': 'a', 'mask_dir': 'b'}}
             r'class_names: expected 2 names, one for each value of the masks',
         ),
         (
+            {'model.mask_scoring_head': {'num_convs': 2}},
+            r'mask_scoring_head\.fc_input_size: expected \[height, width\] of 1 or more',
+        ),
+        (
             {'train_data.image_feature.num_channels': 4},
             r'mean: expected 4 numbers, as num_channels',
         ),

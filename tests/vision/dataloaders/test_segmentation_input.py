@@ -50,8 +50,15 @@ def _make_record(height: int = HEIGHT, width: int = WIDTH) -> dict[str, tf.Tenso
 
 @pytest.mark.parametrize('seed', range(8))
 def test_image_and_mask_stay_together(seed: int) -> None:
-    """With flip, crop and scale: nowhere further apart than half of the largest step, 60."""
-    parser = Parser([80, 120], [48, 56], aug_rand_hflip=True, aug_scale_min=0.8, aug_scale_max=2.0)
+    """With turn, flip, crop and scale: nowhere further apart than half of the largest step, 60."""
+    parser = Parser(
+        [80, 120],
+        [48, 56],
+        aug_rand_hflip=True,
+        aug_rand_rot90=True,
+        aug_scale_min=0.8,
+        aug_scale_max=2.0,
+    )
     key = randomness.make_key(seed)
     image, labels = parser.parse_fn(True)(_make_record(), key)
     assert image.shape == (48, 56, 3)
@@ -69,6 +76,18 @@ def test_other_keys_make_other_examples() -> None:
     parser = Parser([80, 120], [48, 56], aug_rand_hflip=True)
     images = [parser.parse_fn(True)(_make_record(), randomness.make_key(k))[0] for k in range(6)]
     assert len({image.numpy().tobytes() for image in images}) > 3
+
+
+def test_turns_are_quarters_and_evaluation_has_none() -> None:
+    record = _make_record(40, 40)
+    mask = record['mask'].numpy()
+    parser = Parser([40, 40], aug_rand_rot90=True)
+    turned = [
+        parser.parse_fn(True)(record, randomness.make_key(k))[1]['masks'].numpy() for k in range(24)
+    ]
+    found = {next(n for n in range(4) if (np.rot90(mask, n) == result).all()) for result in turned}
+    assert found == {0, 1, 2, 3}
+    np.testing.assert_array_equal(parser.parse_fn(False)(record)[1]['masks'], mask)
 
 
 def test_padding_is_the_mean_colour_and_ignored() -> None:
@@ -99,6 +118,24 @@ def test_ground_truth_at_original_size() -> None:
     np.testing.assert_array_equal(labels['masks'][:40, :60], tf.cast(record['mask'], tf.float32))
     assert labels['valid_masks'].numpy().sum() == HEIGHT * WIDTH
     np.testing.assert_array_equal(labels['image_info'][0], [HEIGHT, WIDTH])
+
+
+def test_ground_truth_at_original_size_whatever_the_aspect_ratio() -> None:
+    """Masks are not resized with the image; each axis has a scale of its own."""
+    record = _make_record(30, 60)
+    parser = Parser(
+        [48, 48],
+        resize_eval_groundtruth=False,
+        groundtruth_padded_size=[40, 64],
+        preserve_aspect_ratio=False,
+    )
+    image, labels = parser.parse_fn(False)(record)
+    assert image.shape == (48, 48, 3)
+    np.testing.assert_array_equal(labels['masks'][:30, :60], record['mask'])
+    assert (labels['masks'].numpy()[30:] == IGNORE).all()
+    expected = [[30, 60], [48, 48], [1.6, 0.8], [0, 0]]
+    np.testing.assert_allclose(labels['image_info'], expected, rtol=1e-6)
+    np.testing.assert_array_equal(parser.preprocess_image(record['image'])[0], image)
 
 
 def test_matting() -> None:

@@ -46,6 +46,7 @@ TASK_ELSEWHERE = {
     'export_config': 'serving/test_whole_images',
     'name': 'core/test_config_definitions',
     'freeze': 'vision/test_config_fields_alive',
+    'layer_overrides': 'core/test_layer_control',
     'differential_privacy_config': 'core/test_config_definitions',
 }
 TASK_WITHOUT_EFFECT = {
