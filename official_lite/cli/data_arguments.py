@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from absl import flags
 
@@ -14,7 +14,11 @@ from official_lite.common import flags as common_flags
 from official_lite.core import config_definitions as cfg
 from official_lite.core import parsing
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import data_sources
+from official_lite.vision.configs import (
+    data_sources,
+    image_classification_data,
+    semantic_segmentation_data,
+)
 
 if TYPE_CHECKING:
     from official_lite.vision.dataloaders import source as source_lib
@@ -23,6 +27,20 @@ __all__ = ['ChosenData', 'build_source', 'check_png', 'define_data_flags', 'pars
 
 # What counts where no experiment is named: what a user with own data starts from.
 _DEFAULT_CONFIG_FILE = 'retinanet/own_data.yaml'
+# And with masks.
+_MASK_CONFIG_FILE = 'maskrcnn/own_data.yaml'
+# And with kinds of sources that only another task has.
+_CONFIG_FILES = {
+    'folder': 'image_classification/own_images.yaml',
+    'csv': 'image_classification/own_images.yaml',
+    'png_pairs': 'semantic_segmentation/own_data.yaml',
+}
+# What is labelled, by the config of sources.
+_LABELLED: dict[type, Literal['boxes', 'images', 'pixels']] = {
+    data_sources.DataSource: 'boxes',
+    image_classification_data.ClassificationSource: 'images',
+    semantic_segmentation_data.SegmentationSource: 'pixels',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +66,16 @@ class ChosenData:
         task: Any = self.config.task
         return task.train_data if self.is_training else task.validation_data
 
+    @property
+    def labelled(self) -> Literal['boxes', 'images', 'pixels']:
+        """What has labels."""
+        return _find_labelled(self.data_config)  # type: ignore[return-value]
+
+
+def _find_labelled(data_config: Any) -> str | None:
+    source = getattr(data_config, 'source', None)
+    return next((what for cls, what in _LABELLED.items() if isinstance(source, cls)), None)
+
 
 def define_data_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which data."""
@@ -63,15 +91,26 @@ def define_data_flags(values: flags.FlagValues) -> None:
         'source',
         None,
         'Data in place of that of the experiment, as KIND:PATH: coco:FILE.json[,IMAGE_FOLDER], '
-        'tfrecord:PATTERN, embedded:digits, and so on for every kind of source; after KIND: come '
-        'values of its first fields. Without --experiment and --config_file, all else is as in '
-        f'{_DEFAULT_CONFIG_FILE}.',
+        'folder:FOLDER, png_pairs:IMAGES,MASKS, tfrecord:PATTERN, embedded:digits, and so on for '
+        'every kind of source; after KIND: come values of its first fields. Without --experiment and '
+        f'--config_file, all else is as in the own_data.yaml of that kind, or {_DEFAULT_CONFIG_FILE}.',
         flag_values=values,
     )
     flags.DEFINE_multi_string(
         'source_override',
         None,
         'Other fields of the source, such as num_scenes=100.',
+        flag_values=values,
+    )
+    _define_mask_flag(values)
+
+
+def _define_mask_flag(values: flags.FlagValues) -> None:
+    flags.DEFINE_boolean(
+        'masks',
+        False,
+        'Read the masks of objects too, where no experiment says so: all else is as in '
+        f'{_MASK_CONFIG_FILE}.',
         flag_values=values,
     )
 
@@ -89,14 +128,14 @@ def parse_data(values: flags.FlagValues) -> ChosenData:
                 where='--source',
                 hint='give --source=KIND:PATH, or --experiment or --config_file',
             )
-        values['config_file'].value = [_DEFAULT_CONFIG_FILE]
+        kind = values.source.partition(':')[0]
+        default = _MASK_CONFIG_FILE if values.masks else _DEFAULT_CONFIG_FILE
+        values['config_file'].value = [_CONFIG_FILES.get(kind, default)]
     config = parsing.parse_experiment(values).config
     data = ChosenData(config, is_training=values.split == 'train')
-    if not hasattr(config.task, 'train_data') or not isinstance(
-        getattr(data.data_config, 'source', None), data_sources.DataSource
-    ):
+    if not hasattr(config.task, 'train_data') or _find_labelled(data.data_config) is None:
         raise errors.UsageError(
-            'this experiment has no data sets of images with boxes',
+            'this experiment has no data sets of images',
             where=f'--experiment={values.experiment}',
         )
     if values.source:
@@ -104,7 +143,16 @@ def parse_data(values: flags.FlagValues) -> ChosenData:
     if values.source_override:
         _override_source(data, values.source_override)
     # Of what a training run keeps in memory nothing is needed twice here.
-    config.override({'task': {_last(data.where): {'cache': False}}}, source='official-lite data')
+    fields: dict[str, Any] = {'cache': False}
+    if hasattr(data.data_config, 'include_mask'):
+        fields['include_mask'] = config.task.model.include_mask  # type: ignore[attr-defined]
+    elif values.masks:
+        raise errors.UsageError(
+            'the task of this experiment has no masks of objects',
+            where='--masks',
+            hint='give an experiment such as maskrcnn_custom, or none',
+        )
+    config.override({'task': {_last(data.where): fields}}, source='official-lite data')
     config.validate()
     return data
 
@@ -117,10 +165,11 @@ def _set_source(data: ChosenData, text: str) -> None:
     kind, _, rest = text.partition(':')
     kinds = list(type(data.data_config.source).branches())
     if kind not in kinds:
-        near = difflib.get_close_matches(kind, kinds, n=1)
+        known = kinds if data.labelled != 'boxes' else [*kinds, *_CONFIG_FILES]
+        near = difflib.get_close_matches(kind, known, n=1)
         raise errors.UsageError(
             where=f'--source={text}',
-            expected=f'KIND:PATH with one of the kinds {", ".join(kinds)}',
+            expected=f'KIND:PATH with one of the kinds {", ".join(known)}',
             hint=f'did you mean {near[0]}:{rest}?' if near else 'as in coco:DIR/train.json',
         )
     branch = getattr(data.data_config.source, kind)
@@ -167,10 +216,14 @@ def build_source(data: ChosenData) -> source_lib.Source:
         DataError: It cannot be read, or is empty.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    from official_lite.core import data_info
+    from official_lite.core import data_info, task_factory
     from official_lite.vision.dataloaders import sources
 
-    source = sources.build_source(data.data_config, where=data.where)
+    task: Any = data.config.task
+    if data.labelled == 'boxes':
+        source = sources.build_source(data.data_config, where=data.where)
+    else:
+        source = task_factory.get_task_cls(type(task)).build_source(task, data.is_training)
     data_info.check_not_empty(source.info)
     return source
 

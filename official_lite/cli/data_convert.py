@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -41,8 +42,11 @@ def main(argv: list[str]) -> None:
             '--num_shards and --file_type are about TFRecords', where='--format=coco'
         )
     data = data_arguments.parse_data(values)
+    if values.format == 'coco' and data.labelled != 'boxes':
+        raise errors.UsageError('a COCO data set has boxes', where='--format=coco')
     source = data_arguments.build_source(data)
-    print(_describe(_convert(values, source), values, data))
+    conversion = _convert(values, data, source)
+    print(_describe(conversion, values, data, source.info.class_names))
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -81,10 +85,12 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean('overwrite', False, 'Replace what is there.', flag_values=values)
 
 
-def _convert(values: flags.FlagValues, source: object) -> convert.Conversion:
+def _convert(
+    values: flags.FlagValues, data: data_arguments.ChosenData, source: object
+) -> convert.Conversion:
     from rich import console, progress
 
-    from official_lite.vision.data import convert
+    from official_lite.vision.data import convert, convert_labels
     from official_lite.vision.dataloaders import source as source_lib
 
     assert isinstance(source, source_lib.Source)
@@ -111,27 +117,33 @@ def _convert(values: flags.FlagValues, source: object) -> convert.Conversion:
                 overwrite=values.overwrite,
                 on_progress=show,
             )
-        return convert.convert_to_tfrecords(
-            source,
-            values.output,
-            num_shards=values.num_shards,
-            num_workers=values.num_workers,
-            is_compressed=values.file_type == 'tfrecord_compressed',
-            overwrite=values.overwrite,
-            on_progress=show,
-        )
+        options: dict[str, Any] = {
+            'num_shards': values.num_shards,
+            'num_workers': values.num_workers,
+            'is_compressed': values.file_type == 'tfrecord_compressed',
+            'overwrite': values.overwrite,
+            'on_progress': show,
+        }
+        if data.labelled == 'boxes':
+            return convert.convert_to_tfrecords(source, values.output, **options)
+        losses: Any = getattr(data.config.task, 'losses', None)
+        options['ignore_label'] = getattr(losses, 'ignore_label', 255)
+        return convert_labels.convert_labels_to_tfrecords(source, values.output, **options)
     finally:
         if bar.live.is_started:
             bar.stop()
 
 
 def _describe(
-    conversion: convert.Conversion, values: flags.FlagValues, data: data_arguments.ChosenData
+    conversion: convert.Conversion,
+    values: flags.FlagValues,
+    data: data_arguments.ChosenData,
+    class_names: Sequence[str],
 ) -> str:
     """What was written, and how a run reads it."""
     lines = [
         f'{conversion.num_examples} images ({conversion.num_bytes / 1e6:.1f} MB) and '
-        f'{conversion.num_boxes} boxes in {_name_paths(conversion.paths)}'
+        f'{_count_labels(conversion, data)} in {_name_paths(conversion.paths)}'
     ]
     if conversion.class_path:
         lines.append(f'class names and ids in {conversion.class_path}')
@@ -146,7 +158,16 @@ def _describe(
         if values.file_type != 'tfrecord':
             fields['tfrecord.file_type'] = values.file_type
     override = ','.join(f'{source}.{name}={value}' for name, value in fields.items())
+    if data.labelled != 'boxes' and class_names:
+        # Such records do not tell the names of their classes.
+        override += f',task.class_names=[{",".join(class_names)}]'
     return '\n'.join([*lines, f"to read it: --params_override='{override}'"])
+
+
+def _count_labels(conversion: convert.Conversion, data: data_arguments.ChosenData) -> str:
+    if data.labelled == 'pixels':
+        return 'their masks'
+    return f'{conversion.num_boxes} {"boxes" if data.labelled == "boxes" else "labels"}'
 
 
 def _name_paths(paths: tuple[str, ...]) -> str:

@@ -6,13 +6,14 @@ import json
 
 from absl import flags
 
+from official_lite import errors
 from official_lite.cli import arguments, data_arguments, reporting
 
 __all__ = ['main']
 
 _DESCRIPTION = (
-    'Counts boxes per class, measures boxes and images, tells what looks wrong, and compares the '
-    "boxes with the experiment's anchors."
+    'Counts boxes, images or pixels per class, measures boxes and images, tells what looks wrong, '
+    "and compares boxes with the experiment's anchors."
 )
 
 
@@ -27,17 +28,52 @@ def main(argv: list[str]) -> None:
     if values.plots:
         data_arguments.check_png('--plots', values.plots)
     data = data_arguments.parse_data(values)
+    if data.labelled == 'boxes':
+        _inspect_boxes(values, data)
+    else:
+        _inspect_labels(values, data)
+
+
+def _get_max_num_checked(values: flags.FlagValues) -> int | None:
+    return None if values.num_checked_images < 0 else values.num_checked_images
+
+
+def _inspect_labels(values: flags.FlagValues, data: data_arguments.ChosenData) -> None:
+    if values.plots:
+        raise errors.UsageError(
+            'charts are about boxes, which these images do not have',
+            where='--plots',
+            hint='data preview draws the images with their labels',
+        )
+    source = data_arguments.build_source(data)
+    from rich import console as rich_console
+
+    from official_lite.vision.data import label_inspection, label_report
+
+    task = data.config.task
+    found = label_inspection.inspect_labels(
+        source,
+        num_classes=task.model.num_classes,
+        ignore_label=getattr(task.losses, 'ignore_label', 255),
+        max_num_checked_images=_get_max_num_checked(values),
+    )
+    if values.json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        label_report.print_label_inspection(found, rich_console.Console())
+
+
+def _inspect_boxes(values: flags.FlagValues, data: data_arguments.ChosenData) -> None:
     source = data_arguments.build_source(data)
     from rich import console as rich_console
 
     from official_lite.vision.data import anchor_fit, inspection, plots, report
 
-    checked = values.num_checked_images
     found = inspection.inspect_source(
         source,
         anchor_fit.build_anchor_settings(data.config.task, is_training=data.is_training),
         keep_aspect_ratio=data.data_config.parser.keep_aspect_ratio,
-        max_num_checked_images=None if checked < 0 else checked,
+        max_num_checked_images=_get_max_num_checked(values),
     )
     if values.json:
         print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))

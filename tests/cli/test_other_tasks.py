@@ -10,8 +10,6 @@ from official_lite import cli
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
-        (['data', 'inspect'], 'this experiment has no data sets of images with boxes'),
-        (['data', 'preview', '--output=a.png'], 'has no data sets of images with boxes'),
         (['check-eval'], 'this experiment has no boxes to evaluate'),
     ],
 )

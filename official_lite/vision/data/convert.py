@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -25,6 +26,7 @@ from official_lite.vision.dataloaders import (
 )
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.dataloaders.tfrecord_source import TfrecordSource
+from official_lite.vision.ops import run_lengths
 
 __all__ = ['Conversion', 'convert_to_coco', 'convert_to_tfrecords', 'make_storable']
 
@@ -91,12 +93,7 @@ class _Loader:
 
     def _work(self, record: records.Record) -> tuple[_Loaded, object]:
         original = self._read(record)
-        reading = self._source.get_reading(record.index)
-        if not record.is_decoded:
-            reason = source_lib.check_image(original, reading)
-            if reason:
-                raise self._make_error(record, reason)
-        stored = make_storable(original, reading)
+        stored = make_storable(original, self._source.get_reading(record.index))
         loaded = _Loaded(record, stored, stored is not original)
         return loaded, self._finish(loaded)
 
@@ -104,18 +101,32 @@ class _Loader:
         if record.serialized is not None and isinstance(self._source, TfrecordSource):
             features = tf.train.Example.FromString(record.serialized).features.feature
             return bytes(features[self._source.image_key].bytes_list.value[0])
-        try:
-            return self._source.read_image(record.index)
-        except (tf.errors.OpError, OSError) as error:
-            reason = f'the image cannot be read ({getattr(error, "message", error)})'
-            raise self._make_error(record, reason) from error
+        return read_checked_image(self._source, record.index, is_decoded=record.is_decoded)
 
-    def _make_error(self, record: records.Record, reason: str) -> errors.DataError:
-        return errors.DataError(
+
+def read_checked_image(source: source_lib.Source, index: int, *, is_decoded: bool = False) -> bytes:
+    """The encoded image of an example.
+
+    Args:
+        source: The examples.
+        index: Which one.
+        is_decoded: Whether it has been decoded already, so is known to be fine.
+
+    Raises:
+        DataError: It cannot be read, or not be decoded.
+    """
+    try:
+        content = source.read_image(index)
+        reason = '' if is_decoded else source_lib.check_image(content, source.get_reading(index))
+    except (tf.errors.OpError, OSError) as error:
+        reason = f'the image cannot be read ({getattr(error, "message", error)})'
+    if reason:
+        raise errors.DataError(
             reason,
-            where=self._source.describe(record.index),
+            where=source.describe(index),
             hint='mend or remove it, or set skip_corrupt=true to leave such examples out',
         )
+    return content
 
 
 def make_storable(image_bytes: bytes, reading: int = 0) -> bytes:
@@ -171,10 +182,7 @@ def convert_to_tfrecords(
         DataError: An example cannot be read.
     """
     info = source.info
-    _check_count('num_workers', num_workers, None)
-    if num_shards is None:
-        num_shards = -(-info.num_examples // _EXAMPLES_PER_SHARD)
-    _check_count('num_shards', num_shards, info.num_examples)
+    num_shards = choose_num_shards(num_shards, num_workers, info.num_examples)
 
     def finish(loaded: _Loaded) -> bytes:
         return tfrecord_writer.serialize(_make_example(source, loaded))
@@ -188,7 +196,7 @@ def convert_to_tfrecords(
         overwrite=overwrite,
     )
     loader = _Loader(source, num_workers, finish)
-    with _clear_write_errors(prefix), writer:
+    with clear_write_errors(prefix), writer:
         for serialized in loader:
             assert isinstance(serialized, bytes)
             writer.write(serialized)
@@ -197,8 +205,21 @@ def convert_to_tfrecords(
     return _make_conversion(loader, writer.paths, writer.class_path, writer.num_written)
 
 
+def choose_num_shards(num_shards: int | None, num_workers: int, num_examples: int) -> int:
+    """Number of TFRecord files: as given, or one for every 1,000 images.
+
+    Raises:
+        UsageError: It, or the number of workers, makes no sense.
+    """
+    _check_count('num_workers', num_workers, None)
+    if num_shards is None:
+        num_shards = -(-num_examples // _EXAMPLES_PER_SHARD)
+    _check_count('num_shards', num_shards, num_examples)
+    return num_shards
+
+
 @contextlib.contextmanager
-def _clear_write_errors(output: str) -> Iterator[None]:
+def clear_write_errors(output: str) -> Iterator[None]:
     """Raises UsageError where files cannot be written: no permission, no space."""
     try:
         yield
@@ -227,18 +248,26 @@ def _make_example(source: source_lib.Source, loaded: _Loaded) -> tfrecord_writer
         is_crowd=record.is_crowd,
         areas=record.areas,
         class_names=source.info.class_names,
-        file_name=_get_file_name(source, record),
+        file_name='' if record.serialized is not None else get_file_name(source, record.index),
+        masks=_decode_masks(record),
         base=record.serialized if _has_our_features(source) else None,
     )
+
+
+def _decode_masks(record: records.Record) -> np.ndarray | None:
+    """uint8 [n, height, width]; None if there are none."""
+    if record.masks is None:
+        return None
+    return run_lengths.decode(record.masks, record.height_px, record.width_px)
 
 
 def _has_our_features(source: source_lib.Source) -> bool:
     return isinstance(source, TfrecordSource) and source.image_key == 'image/encoded'
 
 
-def _get_file_name(source: source_lib.Source, record: records.Record) -> str:
+def get_file_name(source: source_lib.Source, index: int) -> str:
     """Name of the image's file; '' where images are not files of their own."""
-    path = source.describe(record.index) if record.serialized is None else ''
+    path = source.describe(index)
     return os.path.basename(path) if os.path.isfile(path) else ''
 
 
@@ -290,7 +319,7 @@ def convert_to_coco(
     temporary = target / '.partial'
     loader = _Loader(source, num_workers, lambda loaded: _make_example(source, loaded))
     try:
-        with _clear_write_errors(folder):
+        with clear_write_errors(folder):
             shutil.rmtree(temporary, ignore_errors=True)
             writer = coco_writer.CocoWriter(temporary, source.info)
             for example in loader:

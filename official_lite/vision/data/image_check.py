@@ -39,26 +39,27 @@ class ImageCheck:
 
 
 def check_images(
-    source: source_lib.Source, table: table_source.AnnotationTable, max_num_images: int | None
+    source: source_lib.Source, sizes_px: np.ndarray | None, max_num_images: int | None
 ) -> ImageCheck:
     """Reads the headers of images.
 
     Args:
         source: The examples.
-        table: Their annotations.
+        sizes_px: int [n, 2], height and width as annotated. None where nothing says them.
         max_num_images: Most images to look at. None means all.
     """
-    count = len(table) if max_num_images is None else min(len(table), max_num_images)
+    total = source.info.num_examples
+    count = total if max_num_images is None else min(total, max_num_images)
     kinds: collections.Counter[str] = collections.Counter()
     unreadable, other_size, turned = [], [], []
-    for index in _spread(len(table), count):
+    for index in _spread(total, count):
         header = _read_header(source, index)
         if isinstance(header, str):
             unreadable.append(f'{source.describe(index)}: {header}')
             continue
         kind, size, orientation = header
         kinds[kind] += 1
-        annotated = (int(table.widths_px[index]), int(table.heights_px[index]))
+        annotated = size if sizes_px is None else tuple(sizes_px[index, ::-1].tolist())
         if orientation != 1:
             turned.append(f'{source.describe(index)} (orientation {orientation})')
         if annotated not in (size, size[::-1] if orientation > 4 else size):

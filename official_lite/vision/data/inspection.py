@@ -11,6 +11,7 @@ from official_lite.core.data_info import DataInfo
 from official_lite.vision.data import anchor_fit, findings, image_check, records
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.dataloaders import table_source
+from official_lite.vision.ops import run_lengths
 
 __all__ = ['ClassCount', 'Distribution', 'Inspection', 'inspect_source']
 
@@ -139,7 +140,7 @@ def inspect_source(
     checked = (
         None
         if max_num_checked_images == 0
-        else image_check.check_images(source, table, max_num_checked_images)
+        else image_check.check_images(source, image_sizes, max_num_checked_images)
     )
     found = findings.find_problems(table, info, scales, source.describe)
     return Inspection(
@@ -214,4 +215,18 @@ def _measure(
         'box_size': Distribution('box size, px of input', _compute_box_sizes(boxes_px)),
         'aspect_ratio': Distribution('box width / height', sides_px[:, 1] / sides_px[:, 0]),
     }
+    if table.masks is not None:
+        found['mask_share'] = Distribution('mask, share of its box', _measure_masks(table, images))
     return {k: Distribution(d.name, np.asarray(d.values, np.float64)) for k, d in found.items()}
+
+
+def _measure_masks(table: table_source.AnnotationTable, images: np.ndarray) -> np.ndarray:
+    """float64 [boxes], pixels of masks by those of their boxes."""
+    assert table.masks is not None
+    sizes = np.stack([table.heights_px, table.widths_px], axis=-1)[images]  # [boxes, 2]
+    areas = [
+        float(run_lengths.compute_areas([counts], *size)[0])
+        for counts, size in zip(table.masks.tolist(), sizes.tolist(), strict=True)
+    ]
+    boxes = np.prod((table.boxes[:, 2:] - table.boxes[:, :2]) * sizes, axis=1)
+    return np.asarray(areas, np.float64) / np.maximum(boxes, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import console as rich_console
 from rich import table as rich_table
@@ -10,9 +10,14 @@ from rich import text as rich_text
 
 from official_lite.vision.data import anchor_fit
 from official_lite.vision.data.findings import Finding
-from official_lite.vision.data.inspection import Inspection
+from official_lite.vision.data.inspection import Distribution, Inspection
 
-__all__ = ['format_anchor_override', 'print_inspection']
+__all__ = [
+    'format_anchor_override',
+    'make_distribution_table',
+    'print_findings',
+    'print_inspection',
+]
 
 _MAX_NUM_CLASSES = 40
 
@@ -30,9 +35,9 @@ def print_inspection(inspection: Inspection, console: rich_console.Console) -> N
         kinds = ', '.join(f'{count} {kind}' for kind, count in inspection.images.kinds.items())
         console.print(f'of {inspection.images.num_checked} images looked into: {kinds}')
     console.print(_make_class_table(inspection))
-    console.print(_make_distribution_table(inspection))
+    console.print(make_distribution_table(inspection.distributions))
     _print_anchors(inspection, console)
-    _print_findings(inspection.findings, console)
+    print_findings(inspection.findings, console)
 
 
 def _make_class_table(inspection: Inspection) -> rich_table.Table:
@@ -66,13 +71,14 @@ def _make_class_table(inspection: Inspection) -> rich_table.Table:
     return table
 
 
-def _make_distribution_table(inspection: Inspection) -> rich_table.Table:
+def make_distribution_table(distributions: Mapping[str, Distribution]) -> rich_table.Table:
+    """Smallest, median and largest values, and two percentiles."""
     table = rich_table.Table(title='Sizes', title_justify='left')
     table.add_column('')
     columns = ('min', 'p5', 'median', 'p95', 'max')
     for name in columns:
         table.add_column(name, justify='right')
-    for distribution in inspection.distributions.values():
+    for distribution in distributions.values():
         summary = distribution.summarize()
         cells = [f'{summary[name]:.4g}' for name in columns] if summary else [''] * len(columns)
         table.add_row(distribution.name, *cells)
@@ -117,7 +123,8 @@ def format_anchor_override(settings: anchor_fit.AnchorSettings) -> str:
     )
 
 
-def _print_findings(findings: Sequence[Finding], console: rich_console.Console) -> None:
+def print_findings(findings: Sequence[Finding], console: rich_console.Console) -> None:
+    """Prints what looks wrong, with examples."""
     if not findings:
         console.print('Nothing looks wrong.')
         return

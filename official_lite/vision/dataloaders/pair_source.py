@@ -118,6 +118,11 @@ class PairSource(source_lib.IndexedSource):
     def describe(self, index: int) -> str:
         return self._pairs.images[index]
 
+    @property
+    def mask_paths(self) -> tuple[str, ...]:
+        """Files of the masks."""
+        return tuple(self._pairs.masks)
+
     def get_reading(self, index: int) -> int:
         return int(self._readings[index])
 

@@ -21,6 +21,7 @@ from official_lite.vision.dataloaders import (
     input_reader,
     notices,
 )
+from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.evaluation import classification_metrics
 from official_lite.vision.losses import classification_losses
 from official_lite.vision.modeling import factory
@@ -40,8 +41,17 @@ class ImageClassificationTask(base_task.Task):
         cls, task_config: exp_cfg.ImageClassificationTask, is_training: bool
     ) -> data_infos.DataInfo:
         """Counts and classes of the training or of the validation data."""
+        info = cls.build_source(task_config, is_training).info
+        data_infos.check_not_empty(info)
+        return info
+
+    @classmethod
+    def build_source(
+        cls, task_config: exp_cfg.ImageClassificationTask, is_training: bool
+    ) -> source_lib.Source:
+        """The examples of the training or of the validation data, as they are stored."""
         name = 'train_data' if is_training else 'validation_data'
-        return classification_sources.get_data_info(
+        return classification_sources.build_source(
             _complete(task_config, getattr(task_config, name)),
             class_names=() if is_training else task_config.class_names,
             where=f'task.{name}',

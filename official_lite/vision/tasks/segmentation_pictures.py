@@ -10,7 +10,7 @@ from PIL import Image
 
 from official_lite.vision import visualization
 
-__all__ = ['make_picture', 'paint_mask']
+__all__ = ['draw_legend', 'make_picture', 'paint_mask', 'to_rgb']
 
 _CELL_PX = 256  # the longer side of an image in the grid, at least
 _OPACITY = 0.5
@@ -47,7 +47,7 @@ def make_picture(
         for row in np.flatnonzero(is_valid):
             if len(cells) == max_num_images:
                 break
-            image = _to_rgb(np.asarray(images[row]))
+            image = to_rgb(np.asarray(images[row]))
             size = _get_content_size(image_info[row], image.shape)
             seen |= set(np.unique(truth[row])) | set(np.unique(found[row]))
             pair = [_paint_content(image, masks[row], size) for masks in (truth, found)]
@@ -57,7 +57,7 @@ def make_picture(
     if not cells:
         return None
     grid = visualization.make_grid(cells, num_columns=min(len(cells), _NUM_COLUMNS))
-    return np.concatenate([grid, _draw_legend(sorted(seen - {-1}), class_names, grid.shape[1])])
+    return np.concatenate([grid, draw_legend(sorted(seen - {-1}), class_names, grid.shape[1])])
 
 
 def paint_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def _get_content_size(image_info: np.ndarray, shape: Sequence[int]) -> tuple[int
     return min(max(1, height), shape[0]), min(max(1, width), shape[1])
 
 
-def _to_rgb(image: np.ndarray) -> np.ndarray:
+def to_rgb(image: np.ndarray) -> np.ndarray:
     """An image of a batch as uint8 [height, width, 3]; of normalised ones the grey levels spread."""
     if image.dtype != np.uint8:
         pixels = image.astype(np.float32)
@@ -101,7 +101,7 @@ def _to_rgb(image: np.ndarray) -> np.ndarray:
     return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
-def _draw_legend(labels: Sequence[int], class_names: Sequence[str], width: int) -> np.ndarray:
+def draw_legend(labels: Sequence[int], class_names: Sequence[str], width: int) -> np.ndarray:
     """Colours and names of the labels from 1 on."""
     shown = [int(label) for label in labels if label > 0]
     return visualization.draw_legend(shown, list(class_names[1:]), width)

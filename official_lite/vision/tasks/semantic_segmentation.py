@@ -21,6 +21,7 @@ from official_lite.vision.dataloaders import (
     segmentation_reader,
     segmentation_sources,
 )
+from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.dataloaders.segmentation_facts import Labelling
 from official_lite.vision.evaluation import segmentation_metrics
 from official_lite.vision.losses import segmentation_losses
@@ -43,8 +44,17 @@ class SemanticSegmentationTask(base_task.Task):
         cls, task_config: exp_cfg.SemanticSegmentationTask, is_training: bool
     ) -> data_infos.DataInfo:
         """Counts and classes of the training or of the validation data; reads all masks once."""
+        info = cls.build_source(task_config, is_training).info
+        data_infos.check_not_empty(info)
+        return info
+
+    @classmethod
+    def build_source(
+        cls, task_config: exp_cfg.SemanticSegmentationTask, is_training: bool
+    ) -> source_lib.Source:
+        """The examples of the training or of the validation data, as they are stored."""
         name = 'train_data' if is_training else 'validation_data'
-        return segmentation_sources.get_data_info(
+        return segmentation_sources.build_source(
             _complete(task_config, getattr(task_config, name)),
             _get_labelling(task_config),
             where=f'task.{name}',
