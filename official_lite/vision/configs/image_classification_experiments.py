@@ -6,8 +6,7 @@ from typing import Literal
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
-from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common
+from official_lite.vision.configs import common, own_data
 from official_lite.vision.configs.image_classification_data import (
     ClassificationSource,
     DataConfig,
@@ -43,12 +42,7 @@ def classification_custom() -> cfg.ExperimentConfig:
         task=ImageClassificationTask(
             model=ImageClassificationModel(
                 input_size=[64, 64, 3],
-                backbone=backbones.Backbone(
-                    type='resnet',
-                    resnet=backbones.ResNet(
-                        model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
-                    ),
-                ),
+                backbone=own_data.get_small_resnet(),
                 dropout_rate=0.2,
                 norm_activation=common.NormActivation(use_sync_bn=False, norm_momentum=0.95),
             ),
@@ -64,7 +58,9 @@ def classification_custom() -> cfg.ExperimentConfig:
             steps_per_loop=50,
             best_checkpoint_export_subdir='best_ckpt',
             best_checkpoint_eval_metric='accuracy',
-            optimizer_config=_adamw(peak=4e-3, train_steps=train_steps),
+            optimizer_config=own_data.get_adamw(
+                peak=4e-3, train_steps=train_steps, weight_decay_rate=0.02
+            ),
         ),
         restrictions=_RESTRICTIONS,
     )
@@ -78,22 +74,4 @@ def _folder_data(split: Literal['train', 'validation'], batch_size: int) -> Data
         global_batch_size=batch_size,
         crop_area_range=(0.5, 1.0),
         center_crop_fraction=1.0,
-    )
-
-
-def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
-    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
-    return optimization.OptimizationConfig(
-        {
-            'optimizer': {
-                'type': 'adamw',
-                'adamw': {
-                    'weight_decay_rate': 0.02,
-                    'exclude_from_weight_decay': ['bias$', 'gamma$', 'beta$'],
-                    'gradient_clip_norm': 10.0,
-                },
-            },
-            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
-            'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
-        }
     )

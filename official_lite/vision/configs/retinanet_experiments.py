@@ -8,7 +8,7 @@ from typing import Literal
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders
+from official_lite.vision.configs import backbones, common, decoders, own_data
 from official_lite.vision.configs.retinanet_data import DataConfig, Parser
 from official_lite.vision.configs.retinanet_model import (
     Anchor,
@@ -205,7 +205,7 @@ def retinanet_custom() -> cfg.ExperimentConfig:
             steps_per_loop=50,
             best_checkpoint_export_subdir='best_ckpt',
             best_checkpoint_eval_metric='AP',
-            optimizer_config=_adamw(peak=8e-3, train_steps=train_steps),
+            optimizer_config=own_data.get_adamw(peak=8e-3, train_steps=train_steps),
         ),
         restrictions=_RESTRICTIONS,
     )
@@ -218,12 +218,7 @@ def _small_model(input_size: int) -> RetinaNet:
         min_level=3,
         max_level=5,
         anchor=Anchor(num_scales=3, aspect_ratios=[0.7], anchor_size=2.0),
-        backbone=backbones.Backbone(
-            type='resnet',
-            resnet=backbones.ResNet(
-                model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
-            ),
-        ),
+        backbone=own_data.get_small_resnet(),
         decoder=decoders.Decoder(type='fpn', fpn=decoders.FPN(num_filters=64)),
         head=RetinaNetHead(num_convs=2, num_filters=64),
         detection_generator=DetectionGenerator(pre_nms_score_threshold=0.02, nms_iou_threshold=0.5),
@@ -237,22 +232,4 @@ def _embedded_data(split: Literal['train', 'validation'], batch_size: int) -> Da
         source=common.DataSource(type='embedded', embedded=common.EmbeddedSource(split=split)),
         is_training=split == 'train',
         global_batch_size=batch_size,
-    )
-
-
-def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
-    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
-    return optimization.OptimizationConfig(
-        {
-            'optimizer': {
-                'type': 'adamw',
-                'adamw': {
-                    'weight_decay_rate': 1e-4,
-                    'exclude_from_weight_decay': ['bias$', 'gamma$', 'beta$'],
-                    'gradient_clip_norm': 10.0,
-                },
-            },
-            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
-            'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
-        }
     )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders
+from official_lite.vision.configs import backbones, common, decoders, own_data
 from official_lite.vision.configs.semantic_segmentation_data import DataConfig, SegmentationSource
 from official_lite.vision.configs.semantic_segmentation_model import (
     FeatureFusion,
@@ -418,7 +418,7 @@ def segmentation_custom() -> cfg.ExperimentConfig:
             steps_per_loop=50,
             best_checkpoint_export_subdir='best_ckpt',
             best_checkpoint_eval_metric='mean_iou',
-            optimizer_config=_adamw(peak=4e-3, train_steps=train_steps),
+            optimizer_config=own_data.get_adamw(peak=4e-3, train_steps=train_steps),
         ),
         restrictions=_RESTRICTIONS,
     )
@@ -430,12 +430,7 @@ def _small_model(input_size: int) -> SemanticSegmentationModel:
         input_size=[input_size, input_size, 3],
         min_level=2,
         max_level=5,
-        backbone=backbones.Backbone(
-            type='resnet',
-            resnet=backbones.ResNet(
-                model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
-            ),
-        ),
+        backbone=own_data.get_small_resnet(),
         decoder=decoders.Decoder(type='fpn', fpn=decoders.FPN(num_filters=64)),
         head=SegmentationHead(
             level=2, num_convs=2, num_filters=64, feature_fusion='pyramid_fusion'
@@ -451,22 +446,4 @@ def _embedded_data(split: Literal['train', 'validation'], batch_size: int) -> Da
         is_training=split == 'train',
         global_batch_size=batch_size,
         aug_rand_hflip=False,
-    )
-
-
-def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
-    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
-    return optimization.OptimizationConfig(
-        {
-            'optimizer': {
-                'type': 'adamw',
-                'adamw': {
-                    'weight_decay_rate': 1e-4,
-                    'exclude_from_weight_decay': ['bias$', 'gamma$', 'beta$'],
-                    'gradient_clip_norm': 10.0,
-                },
-            },
-            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
-            'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
-        }
     )
