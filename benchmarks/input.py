@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import measure
@@ -61,7 +61,7 @@ def name(figures: dict[str, float], prefix: str) -> dict[str, float]:
 
 def measure_retinanet(args: argparse.Namespace, size: int) -> dict[str, float]:
     """The training pipeline of RetinaNet; ours also with labelled anchors."""
-    args.size, args.precision = size, 'float32'
+    args.task, args.size, args.precision = 'retinanet', size, 'float32'
     config = measure.make_config(args)
     task = measure.load(args.package, 'core.task_factory').get_task(config.task)
     batches = iter(task.build_inputs(config.task.train_data))
@@ -95,44 +95,13 @@ def make_labeller(size: int) -> Callable[..., Any]:
 
 
 def measure_classification(args: argparse.Namespace) -> dict[str, float]:
-    """The training pipeline of image classification: random crops, 224 px, batches of 32."""
-    batches = make_garden_batches(args) if args.package == 'official' else make_our_batches(args)
+    """The training pipeline of the ResNet experiment: random crops, 224 px, batches of 32."""
+    args.task, args.size, args.precision = 'classification', 224, 'float32'
+    args.batch = 32
+    config = measure.make_config(args)
+    task = measure.load(args.package, 'core.task_factory').get_task(config.task)
+    batches = iter(task.build_inputs(config.task.train_data))
     return name(time_batches(lambda: next(batches), 32, 20), 'plain')
-
-
-def make_garden_batches(args: argparse.Namespace) -> Iterator[Any]:
-    """tf-models-official's, of its ResNet experiment."""
-    measure.load('official', 'vision.registry_imports')
-    config = measure.load('official', 'core.exp_factory').get_exp_config('resnet_imagenet')
-    data = {
-        'input_path': f'{args.records}/*.tfrecord',
-        'global_batch_size': 32,
-        'dtype': 'float32',
-        'shuffle_buffer_size': 64,
-    }
-    config.override({'task': {'train_data': data}})
-    task = measure.load('official', 'core.task_factory').get_task(config.task)
-    return iter(task.build_inputs(config.task.train_data))
-
-
-def make_our_batches(args: argparse.Namespace) -> Iterator[Any]:
-    """Ours: decoder and parser over the same files, shuffled and with a key for each example."""
-    import tensorflow as tf
-
-    from official_lite.core import randomness
-    from official_lite.vision.dataloaders import classification_input
-
-    decoder = classification_input.Decoder()
-    parser = classification_input.Parser([224, 224], 1001)
-
-    def parse(index: tf.Tensor, serialized: tf.Tensor) -> Any:
-        key = randomness.make_key(0, epoch=0, index=index)
-        return parser.parse_fn(True)(decoder.decode(serialized), key)
-
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(f'{args.records}/*.tfrecord')))
-    examples = records.repeat().shuffle(64).enumerate()
-    batches = examples.map(parse, num_parallel_calls=tf.data.AUTOTUNE).batch(32)
-    return iter(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def measure_limits(args: argparse.Namespace) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Writes synthetic 640x480 JPEGs with boxes as TFRecord shards in Model Garden's feature layout.
+"""Writes synthetic 640x480 JPEGs as TFRecord shards in Model Garden's feature layout.
+
+With boxes, their masks, a class of the whole image and a mask of classes, so that each task can read
+them.
 
 python benchmarks/make_records.py FOLDER
 """
@@ -25,6 +28,26 @@ def make_image(boxes: np.ndarray, rng: np.random.Generator) -> bytes:
     return tf.io.encode_jpeg(tf.cast(tf.clip_by_value(image, 0, 255), tf.uint8)).numpy()
 
 
+def make_mask(boxes: np.ndarray, rng: np.random.Generator) -> bytes:
+    """The same rectangles, each of one of 20 classes, on class 0, as PNG."""
+    mask = np.zeros((_HEIGHT, _WIDTH, 1), np.uint8)
+    for ymin, xmin, ymax, xmax in boxes * [_HEIGHT, _WIDTH, _HEIGHT, _WIDTH]:
+        mask[int(ymin) : int(ymax), int(xmin) : int(xmax)] = rng.integers(1, 21)
+    return tf.io.encode_png(mask).numpy()
+
+
+def make_instance_masks(boxes: np.ndarray) -> list[bytes]:
+    """Of each box the ellipse in it, as PNG of 0 and 1."""
+    masks = []
+    y, x = np.mgrid[:_HEIGHT, :_WIDTH]
+    for ymin, xmin, ymax, xmax in boxes * [_HEIGHT, _WIDTH, _HEIGHT, _WIDTH]:
+        center, radii = ((ymin + ymax) / 2, (xmin + xmax) / 2), (ymax - ymin, xmax - xmin)
+        distance = ((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2
+        mask = (distance < 0.25).astype(np.uint8)
+        masks.append(tf.io.encode_png(mask[..., None]).numpy())
+    return masks
+
+
 def make_example(index: int, rng: np.random.Generator) -> bytes:
     """One serialized tf.train.Example with 3 to 14 boxes of 90 classes."""
     count = int(rng.integers(3, 15))
@@ -49,6 +72,11 @@ def make_example(index: int, rng: np.random.Generator) -> bytes:
         'image/object/class/label': feature(rng.integers(1, 91, count).tolist()),
         'image/object/is_crowd': feature([0] * count),
         'image/object/area': feature(areas.tolist()),
+        'image/object/mask': feature(make_instance_masks(boxes)),
+        'image/class/label': feature([index % 1000 + 1]),
+        'image/segmentation/class/encoded': feature(
+            [make_mask(boxes, np.random.default_rng(index))]
+        ),
     }
     for column, name in enumerate(('ymin', 'xmin', 'ymax', 'xmax')):
         features[f'image/object/bbox/{name}'] = feature(boxes[:, column].tolist())

@@ -1,6 +1,7 @@
 """Times one thing in one package: official_lite, or tf-models-official, whose import paths are the same.
 
     python benchmarks/measure.py --package=official_lite --what=train --records=R --size=256 --precision=float32
+    python benchmarks/measure.py ... --task=classification --size=224 --batch=8
 
 Prints one line of JSON with the figures. `run.py` calls this in turn for both packages.
 """
@@ -12,6 +13,7 @@ import importlib
 import json
 import os
 import resource
+import tempfile
 import time
 import types
 from typing import Any
@@ -27,17 +29,49 @@ def load(package: str, module: str) -> types.ModuleType:
     return importlib.import_module(f'{package}.{module}')
 
 
+# What is measured of each task: the experiment, and what of its task is not its own.
+_EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    'retinanet': (
+        'retinanet_resnetfpn_coco',
+        {
+            'annotation_file': None,
+            'model': {'detection_generator': {'pre_nms_score_threshold': 0.005}},
+        },
+    ),
+    'maskrcnn': (
+        'maskrcnn_resnetfpn_coco',
+        {
+            'annotation_file': None,
+            'model': {'detection_generator': {'pre_nms_score_threshold': 0.005}},
+            'validation_data': {'num_examples': 256},
+        },
+    ),
+    'classification': ('resnet_imagenet', {}),
+    'segmentation': (
+        'seg_deeplabv3_pascal',
+        {'model': {'backbone': {'dilated_resnet': {'model_id': 50}}}},
+    ),
+}
+
+
 def make_config(args: argparse.Namespace, shuffle_buffer_size: int = 64) -> Any:
-    """RetinaNet-R50-FPN, 91 classes, on one device, as both packages name it."""
+    """The experiment of a task on one device, as both packages name it.
+
+    RetinaNet-R50-FPN or Mask R-CNN-R50-FPN with 91 classes, ResNet-50 with 1,001, or DeepLabV3 on a ResNet-50 with 21.
+    """
     if args.package == 'official':
         load('official', 'vision.registry_imports')
-    config = load(args.package, 'core.exp_factory').get_exp_config('retinanet_resnetfpn_coco')
+    experiment, changes = _EXPERIMENTS[args.task]
+    config = load(args.package, 'core.exp_factory').get_exp_config(experiment)
+    config.override({'task': changes})
     data = {
         'input_path': f'{args.records}/*.tfrecord',
         'global_batch_size': args.batch,
         'dtype': 'float32',
         'shuffle_buffer_size': shuffle_buffer_size,
     }
+    if args.task == 'segmentation':
+        data['output_size'] = [args.size, args.size]
     config.override(
         {
             'runtime': {
@@ -47,11 +81,9 @@ def make_config(args: argparse.Namespace, shuffle_buffer_size: int = 64) -> Any:
             },
             'task': {
                 'init_checkpoint': '',
-                'annotation_file': None,
                 'model': {
                     'input_size': [args.size, args.size, 3],
                     'norm_activation': {'use_sync_bn': False},
-                    'detection_generator': {'pre_nms_score_threshold': 0.005},
                 },
                 'train_data': data,
                 'validation_data': dict(data),
@@ -69,7 +101,8 @@ def build_trainer(args: argparse.Namespace, config: Any, *, train: bool) -> tupl
     base_trainer = load(args.package, 'core.base_trainer')
     load(args.package, 'modeling.performance').set_mixed_precision_policy(args.precision)
     with tf.distribute.OneDeviceStrategy('cpu:0').scope():
-        task = task_factory.get_task(config.task)
+        # Where tf-models-official writes the ground truth of masks.
+        task = task_factory.get_task(config.task, logging_dir=tempfile.mkdtemp())
         model = task.build_model()
         optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)
         trainer = base_trainer.Trainer(
@@ -134,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--package', choices=['official_lite', 'official'], required=True)
     parser.add_argument('--what', choices=['train', 'evaluate', 'limit'], required=True)
+    parser.add_argument('--task', choices=list(_EXPERIMENTS), default='retinanet')
     parser.add_argument('--records', required=True, help='folder of TFRecords')
     parser.add_argument('--size', type=int, default=256, help='height and width, pixels')
     parser.add_argument('--batch', type=int, default=4)

@@ -1,6 +1,7 @@
 """Runs official_lite and tf-models-official in turn on the same records and writes a dated result.
 
-    python benchmarks/run.py [--rounds=2] [--only=train,evaluate,limit] [--garden_python=PATH]
+    python benchmarks/run.py [--rounds=2] [--only=train,evaluate,limit,classification,segmentation,maskrcnn]
+        [--garden_python=PATH] [--suffix=NAME]
 
 tf-models-official gets a virtual environment of its own (`.venv-garden`) unless an interpreter that has it is named.
 Nothing else should run on the machine. Ratios are the claim; absolute figures belong to one machine and day.
@@ -23,7 +24,11 @@ _REPO = pathlib.Path(__file__).resolve().parent.parent
 _HERE = _REPO / 'benchmarks'
 _GARDEN = ['tf-models-official==2.20.0', 'numpy<2.3']
 
-# What is measured: label, arguments of measure.py.
+_CLASSIFICATION = ['--task=classification', '--size=224', '--batch=8']
+_SEGMENTATION = ['--task=segmentation', '--size=256', '--batch=4']
+_MASKRCNN = ['--task=maskrcnn', '--size=256', '--batch=2']
+
+# What is measured: label, name for --only, arguments of measure.py.
 _MEASUREMENTS = [
     ('train float32 256 px', 'train', ['--size=256', '--precision=float32']),
     ('train bfloat16 256 px', 'train', ['--size=256', '--precision=bfloat16']),
@@ -31,6 +36,20 @@ _MEASUREMENTS = [
     ('evaluate bfloat16 256 px', 'evaluate', ['--size=256', '--precision=bfloat16']),
     ('limit float32 256 px', 'limit', ['--size=256', '--precision=float32']),
     ('limit bfloat16 256 px', 'limit', ['--size=256', '--precision=bfloat16']),
+    *(
+        (f'{task} train {precision}', task, [*arguments, f'--precision={precision}'])
+        for task, arguments in (
+            ('classification', _CLASSIFICATION),
+            ('segmentation', _SEGMENTATION),
+            ('maskrcnn', _MASKRCNN),
+        )
+        for precision in ('float32', 'bfloat16')
+    ),
+    (
+        'maskrcnn evaluate float32',
+        'maskrcnn',
+        [*_MASKRCNN, '--what=evaluate', '--precision=float32'],
+    ),
 ]
 
 
@@ -46,7 +65,8 @@ def ensure_garden(python: str | None) -> str:
 
 
 def measure(python: str, package: str, what: str, arguments: list[str]) -> dict[str, float]:
-    """The figures of one process."""
+    """The figures of one process; of a task, those of its training step."""
+    what = what if what in ('train', 'evaluate', 'limit') else 'train'
     command = [python, str(_HERE / 'measure.py'), f'--package={package}', f'--what={what}']
     environment = {**os.environ, 'PYTHONPATH': str(_REPO)}
     done = subprocess.run(
@@ -76,7 +96,10 @@ def main() -> None:
     """Measures everything `rounds` times in turn; prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=2)
-    parser.add_argument('--only', default='train,evaluate,limit')
+    parser.add_argument(
+        '--only', default='train,evaluate,limit,classification,segmentation,maskrcnn'
+    )
+    parser.add_argument('--suffix', default='', help='of the name of the file of results')
     parser.add_argument('--garden_python')
     args = parser.parse_args()
     pythons = {'official_lite': sys.executable, 'official': ensure_garden(args.garden_python)}
@@ -113,7 +136,7 @@ def main() -> None:
     result = {'date': today, 'machine': describe_machine(), 'rounds': args.rounds}
     result['columns'] = ['what', 'figure', 'official_lite', 'tf-models-official', 'ratio']
     result['rows'] = rows
-    path = _HERE / 'results' / f'{today}.json'
+    path = _HERE / 'results' / f'{today}{args.suffix and "-" + args.suffix}.json'
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + '\n')
     print(f'Written to {path.relative_to(_REPO)}')
