@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from official_lite.cli import train
+from official_lite.core import exp_factory
+from official_lite.vision.configs import semantic_segmentation as exp_cfg
 from tests.vision.dataloaders import mask_makers, test_segmentation_records
 
 RESNET = 'task.model.backbone.dilated_resnet.model_id=50'
@@ -16,6 +18,14 @@ SIZE = 'task.train_data.output_size=[64,64],task.validation_data.output_size=[64
 CROP = f'{SIZE},task.train_data.crop_size=[64,64]'
 POOL = 'task.model.decoder.aspp.pool_kernel_size=[64,64]'
 EXPERIMENTS = {
+    'semantic_segmentation': (
+        'task.model.num_classes=3,task.model.input_size=[64,64,3],'
+        'task.model.backbone.resnet.model_id=10,'
+        'trainer.optimizer_config.optimizer.type=sgd,'
+        'trainer.optimizer_config.learning_rate.type=constant,'
+        'trainer.optimizer_config.learning_rate.constant.learning_rate=0.01'
+    ),
+    'segmentation_custom': 'task.train_data.source.type=null,task.validation_data.source.type=null',
     'seg_deeplabv3_pascal': f'{RESNET},{SIZE}',
     'seg_deeplabv3plus_pascal': f'{RESNET},{SIZE}',
     'seg_resnetfpn_pascal': 'task.model.input_size=[128,128,3],task.model.backbone.resnet.model_id=10',
@@ -25,6 +35,7 @@ EXPERIMENTS = {
     'mnv2_deeplabv3plus_cityscapes': f'{CROP},{POOL}',
 }
 ORDINARY = ('seg_resnetfpn_pascal',)
+LAST_CLASS = {'pascal': 20, 'cityscapes': 18}
 
 
 @pytest.fixture(autouse=True)
@@ -75,4 +86,14 @@ def test_experiments(records: str, tmp_path: pathlib.Path, name: str) -> None:
         f'--params_override={EXPERIMENTS[name]}',
     )
     assert any(key.endswith('mean_iou') for key in found), found
-    assert any(key.endswith('iou/20' if 'pascal' in name else 'iou/18') for key in found), found
+    last = next((label for data, label in LAST_CLASS.items() if data in name), 2)
+    assert any(key.endswith(f'iou/{last}') for key in found), found
+
+
+def test_all_experiments_are_listed() -> None:
+    names = [
+        name
+        for name in exp_factory.list_experiments()
+        if isinstance(exp_factory.get_exp_config(name).task, exp_cfg.SemanticSegmentationTask)
+    ]
+    assert set(names) == set(EXPERIMENTS)
