@@ -71,6 +71,8 @@ def save_best(
     targets = [(study_dir / BEST_FILE, record) for record in best[:1]]
     if len(objectives) > 1:
         targets += [(study_dir / f'best_{record.number:05d}.yaml', record) for record in best]
+        for path in set(study_dir.glob('best_[0-9]*.yaml')) - {path for path, _ in targets}:
+            path.unlink()  # no longer on the front
     for path, record in targets:
         params = record.params
         config = space.build_config(base, lambda parameter, p=params: p[parameter.path])  # type: ignore[misc]

@@ -101,18 +101,20 @@ def _list_varying(trials: Sequence[optuna.trial.FrozenTrial]) -> list[str]:
 def _save_png(
     path: pathlib.Path, function: str, study: optuna.Study, arguments: _Arguments
 ) -> pathlib.Path:
-    import matplotlib
-
-    matplotlib.use('Agg')
     import matplotlib.pyplot as plt
     import numpy as np
     from optuna.visualization import matplotlib as plots
 
-    axes = getattr(plots, function)(study, **arguments)
-    figure = np.asarray(axes).ravel()[0].figure
-    target = path.with_suffix('.png')
-    figure.savefig(target, dpi=_PIXELS_PER_INCH, bbox_inches='tight')
-    plt.close(figure)
+    backend = plt.get_backend()
+    plt.switch_backend('agg')  # no window
+    try:
+        axes = getattr(plots, function)(study, **arguments)
+        figure = np.asarray(axes).ravel()[0].figure
+        target = path.with_suffix('.png')
+        figure.savefig(target, dpi=_PIXELS_PER_INCH, bbox_inches='tight')
+        plt.close(figure)
+    finally:
+        plt.switch_backend(backend)
     return target
 
 
@@ -123,7 +125,7 @@ def _save_html(
 
     figure = getattr(visualization, function)(study, **arguments)
     target = path.with_suffix('.html')
-    figure.write_html(target, include_plotlyjs='cdn')
+    figure.write_html(target, include_plotlyjs='directory')
     return target
 
 

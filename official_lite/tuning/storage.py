@@ -21,6 +21,7 @@ __all__ = ['JOURNAL_FILE', 'describe_identity', 'has_results', 'open_storage', '
 JOURNAL_FILE = 'journal.log'
 _JOURNAL_PREFIX = 'journal:'
 _MOST_DIFFERENCES = 12
+_OPENING_LOCK = 'storage.lock'
 _IDENTITY = ('objectives', 'space', 'config')
 
 
@@ -40,7 +41,9 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
 
     if text and '://' in text and not text.startswith(_JOURNAL_PREFIX):
         try:
-            return optuna.storages.RDBStorage(text)
+            # Two processes that make the tables of a new database at once disturb each other.
+            with file_lock.FileLock(study_dir / _OPENING_LOCK):
+                return optuna.storages.RDBStorage(text)
         except Exception as error:  # of the database's own driver
             raise errors.UsageError(
                 f'the database cannot be opened: {error}', where=f'--storage={text}'
@@ -58,13 +61,19 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
 
 def _drop_torn_line(path: pathlib.Path) -> None:
     """Removes the end of a line that was not written whole; nothing could be added after it."""
-    with file_lock.FileLock(path.with_name(f'{path.name}.repair')):
-        if not path.exists():
-            return
+    from optuna.storages import journal
+
+    if not path.exists():
+        return
+    lock = journal.JournalFileSymlinkLock(str(path))  # the one that writers take
+    lock.acquire()
+    try:
         content = path.read_bytes()
         if content and not content.endswith(b'\n'):
             with path.open('r+b') as file:
                 file.truncate(content.rfind(b'\n') + 1)
+    finally:
+        lock.release()
 
 
 def open_study(

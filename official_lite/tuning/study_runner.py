@@ -44,12 +44,18 @@ class TooManyFailures(errors.OfficialLiteError):
 class _Running:
     """A trial at work: its Optuna trial, its process, and what has been reported."""
 
-    def __init__(self, trial: optuna.Trial, process: trial_process.TrialProcess, slot: int) -> None:
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        process: trial_process.TrialProcess,
+        slot: int,
+        num_reported: int,
+    ) -> None:
         attributes = trial.user_attrs
         self.trial = trial
         self.process = process
         self.slot = slot
-        self.num_reported = len(trial._cached_frozen_trial.intermediate_values)
+        self.num_reported = num_reported
         self.num_seen = 0
         self.size_bytes = -1
         self.earlier_secs = float(attributes.get(records.WALL_SECS_KEY, 0.0))
@@ -211,7 +217,9 @@ class StudyRunner:
             make_command=self._make_command,
             environment=_choose_device(slot, self._config.workers),
         )
-        self._running.append(_Running(trial, process, slot))
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        num_reported = len(frozen.intermediate_values)
+        self._running.append(_Running(trial, process, slot, num_reported))
         return True
 
     # ---- watching -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from official_lite import tuning
+from official_lite.tuning import plots
 from tests.tuning import studies
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument('--sampler', default='random')
     parser.add_argument('--storage')
     args = parser.parse_args()
+    plots.save_plots = lambda *given: ([], [])  # they take longer than all trials
     tuning.tune(
         'retinanet_custom',
         studies.SPACE,

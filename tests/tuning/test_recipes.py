@@ -86,7 +86,7 @@ def test_recipes_are_found_by_name() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
-def test_recipes_run(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_recipes_run(path: pathlib.Path, tmp_path: pathlib.Path, with_plots: None) -> None:
     """Two real trials of each, one after the other's kind: trained, evaluated, written down."""
     pytest.importorskip('sklearn')
     (tmp_path / 'tiny.yaml').write_text(TINY)

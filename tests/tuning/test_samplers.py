@@ -144,3 +144,25 @@ def test_a_sampler_that_does_not_model_parameters_says_so(sampler: str, ignored:
 )
 def test_pruners(name: str, cls: type) -> None:
     assert isinstance(samplers.build_pruner(study_config.PrunerConfig(type=name)), cls)
+
+
+@pytest.mark.parametrize('name', ['median', 'asha', 'hyperband'])
+def test_pruners_end_bad_trials_and_never_the_best(name: str) -> None:
+    samplers.silence_optuna()
+    config = study_config.PrunerConfig(type=name)
+    study = optuna.create_study(direction='maximize', pruner=samplers.build_pruner(config))
+    qualities = [0.5, 0.6, 0.4, 0.7, 0.3, 0.9, 0.2, 0.1, 0.8, 0.05, 0.15, 0.25]
+    ended = []
+    for quality in qualities:
+        trial = study.ask()
+        for evaluation in range(1, 10):
+            trial.report(quality * evaluation / 9, evaluation)
+            if trial.should_prune():
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                ended.append(quality)
+                break
+        else:
+            study.tell(trial, quality)
+    assert ended
+    assert 0.9 not in ended
+    assert study.best_value == 0.9

@@ -155,7 +155,7 @@ def test_trials_that_are_out_of_time_go_on_with_the_next_call(tmp_path: pathlib.
     assert len(metrics) == 6
 
 
-def test_several_objectives_have_a_front(tmp_path: pathlib.Path) -> None:
+def test_several_objectives_have_a_front(tmp_path: pathlib.Path, with_plots: None) -> None:
     pytest.importorskip('matplotlib')
     pytest.importorskip('plotly')
     space = {studies.RATE: tuning.Choice([1e-3, 1e-2, 1e-1])}
