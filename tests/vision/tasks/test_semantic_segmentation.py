@@ -338,7 +338,7 @@ def test_train_and_evaluate(folders: tuple[str, str], tmp_path: pathlib.Path) ->
 
 @pytest.mark.slow
 def test_membrane_is_learned(data_dir: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """The shipped YAML on real images: 0.792 was measured on the six that are held out."""
+    """The shipped YAML on real images: 0.798 was measured on the six that are held out."""
     from official_lite.cli import train
 
     flags = [
@@ -354,7 +354,7 @@ def test_membrane_is_learned(data_dir: pathlib.Path, tmp_path: pathlib.Path) -> 
         json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
     ]
     found = [v for line in lines for k, v in line.items() if k.endswith('mean_iou') and 'eval' in k]
-    assert max(found) >= 0.78, found
+    assert max(found) >= 0.79, found
 
 
 # ---- pictures -----------------------------------------------------------------------------------
