@@ -31,7 +31,6 @@ _STAND_INS = {
 _LATER_MODULES = (
     'vision.configs.backbones_3d',
     'vision.configs.image_classification',
-    'vision.configs.maskrcnn',
     'vision.configs.semantic_segmentation',
     'vision.configs.video_classification',
     'vision.modeling.factory_3d',

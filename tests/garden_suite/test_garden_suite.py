@@ -58,7 +58,7 @@ def test_group_fails_exactly_where_the_list_says(
         ("assertEqual(x['a'].shape, [1, 2])\n", "assertSequenceEqual(x['a'].shape, [1, 2])\n"),
         ('assertEqual(f(x), [1, 2])\n', 'assertEqual(f(x), [1, 2])\n'),
         ('from official.vision.modeling import factory_3d\n', 'factory_3d = None\n'),
-        ('from official.vision.configs import maskrcnn as cfg\n', 'cfg = None\n'),
+        ('from official.vision.configs import video_classification as cfg\n', 'cfg = None\n'),
         (
             'from official.vision.configs import maskrcnn2\n',
             'from official_lite.vision.configs import maskrcnn2\n',

@@ -13,6 +13,9 @@ from official_lite.vision.ops import run_lengths
 
 __all__ = ['add_masks', 'make_box_mask']
 
+# What float32 shares of an image may miss of whole pixels.
+_ROUNDING_PX = 1e-2
+
 
 def add_masks(
     annotations: coco_annotations.CocoAnnotations, path: str
@@ -76,8 +79,8 @@ def make_box_mask(box: np.ndarray, size: tuple[int, int]) -> bytes:
     """Counts of a mask that is the box, [4] yxyx normalised, in whole pixels."""
     height, width = size
     edges = np.asarray(box, np.float64) * [height, width, height, width]
-    y0, x0 = np.minimum(np.floor(edges[:2]).astype(int), [height - 1, width - 1])
-    y1, x1 = np.maximum(np.ceil(edges[2:]).astype(int), [y0 + 1, x0 + 1])
+    y0, x0 = np.minimum(np.floor(edges[:2] + _ROUNDING_PX).astype(int), [height - 1, width - 1])
+    y1, x1 = np.maximum(np.ceil(edges[2:] - _ROUNDING_PX).astype(int), [y0 + 1, x0 + 1])
     rows, columns = min(int(y1), height) - int(y0), min(int(x1), width) - int(x0)
     window = np.ones([rows, columns], bool)
     return run_lengths.encode_window(window, int(y0), int(x0), height, width)

@@ -41,7 +41,7 @@ def test_a_run_reports_boxes_masks_and_losses(trained: Any) -> None:
     ):
         assert np.isfinite(logs[name]), name
     assert 'mask Precision mAP ByCategory/three' in logs
-    assert (pathlib.Path(model_dir) / maskrcnn.PICTURE_NAME).is_file()
+    assert (pathlib.Path(model_dir) / 'visualization' / maskrcnn.PICTURE_NAME).is_file()
     assert params.task.model.num_classes == 11
 
 
