@@ -49,7 +49,8 @@ def iterate_pictures(
             return
         images, labels = batch
         anchors = _find_positive_anchors(config.task, images, labels) if has_anchors else None
-        arrays = {name: np.asarray(labels[name]) for name in ('boxes', 'classes')}
+        names = ('boxes', 'classes', 'masks', 'outer_boxes')
+        arrays = {name: np.asarray(labels[key]) for name in names if (key := _find(labels, name))}
         if 'is_valid' in labels:
             arrays['is_valid'] = np.asarray(labels['is_valid'])
         yield draw_batch(
@@ -59,6 +60,11 @@ def iterate_pictures(
             max_num_images=max_num_images,
             positive_anchors=anchors,
         )
+
+
+def _find(labels: Mapping[str, Any], name: str) -> str:
+    """The label of that name, which in tasks with masks begins with `gt_`; '' if there is none."""
+    return next((key for key in (name, f'gt_{name}') if key in labels), '')
 
 
 def _to_uint8(images: np.ndarray) -> np.ndarray:
@@ -84,12 +90,13 @@ def _find_positive_anchors(
         model.anchor.anchor_size,
     )
     anchors = generator(images.shape[1:3])
+    prefix = 'rpn_' if 'gt_boxes' in labels else ''
     labelled = anchor.label_anchors_batch(
         anchors,
-        labels['boxes'],
-        labels['classes'],
-        parser.match_threshold,
-        parser.unmatched_threshold,
+        labels[_find(labels, 'boxes')],
+        labels[_find(labels, 'classes')],
+        getattr(parser, f'{prefix}match_threshold'),
+        getattr(parser, f'{prefix}unmatched_threshold'),
     )
     flat = anchor.flatten_anchors(anchors).numpy()
     return [flat[weights > 0] for weights in labelled.box_weights.numpy()]
@@ -108,8 +115,9 @@ def draw_batch(
     Args:
         images: uint8 [batch, height, width, 3], padding included.
         labels: `boxes` float [batch, n, 4], yxyx in pixels of `images`; `classes` int [batch, n], 0
-            or less where there is no box; optionally `is_valid` bool [batch], False for examples
-            that only fill the batch, which are left out.
+            or less where there is no box; optionally `masks` float [batch, n, rows, columns] within
+            `outer_boxes`, and `is_valid` bool [batch], False for examples that only fill the batch,
+            which are left out.
         class_names: Names of labels 1..K.
         max_num_images: Only the first so many.
         positive_anchors: Of each image, float [m, 4]: drawn pale, with their centres, below the boxes.
@@ -129,6 +137,7 @@ def draw_batch(
                 labels['classes'][row][is_box],
                 class_names=class_names,
                 faint_boxes=None if positive_anchors is None else positive_anchors[row],
+                masks=labels['masks'][row][is_box] if 'masks' in labels else None,
                 scale=max(1.0, _CELL_PX / max(images.shape[1:3])),
             )
         )
