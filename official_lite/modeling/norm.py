@@ -220,6 +220,23 @@ class BatchNormalization(keras.layers.Layer):
         variance = tf.convert_to_tensor(self.moving_variance)
         return self._fused(inputs, mean, variance)[0]
 
+    def fold(self, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Kernel and bias of one layer that does what a layer and this one do outside of training.
+
+        Args:
+            kernel: Kernel of the layer before this one, float32 [..., channels].
+            bias: Its bias, float32 [channels].
+
+        Returns:
+            float32 [..., channels] and [channels].
+        """
+        gamma, beta = self._affine()
+        mean, variance = (
+            tf.convert_to_tensor(variable) for variable in (self.moving_mean, self.moving_variance)
+        )
+        scale = gamma * tf.math.rsqrt(variance + self._kernel_epsilon())
+        return kernel * scale, (bias - mean) * scale + beta
+
     def _normalize_synchronized(
         self, inputs: tf.Tensor, context: tf.distribute.ReplicaContext
     ) -> tf.Tensor:

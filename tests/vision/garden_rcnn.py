@@ -114,7 +114,9 @@ class RcnnPair:
             self._scale(head._classifier, [outputs[f'class_outputs{suffix}']], CLASS_STDDEV)
             self._scale(head._box_regressor, [outputs[f'box_outputs{suffix}']], BOX_STDDEV)
         if self.theirs.mask_head is not None:
-            self._scale(self.theirs.mask_head._mask_regressor, [outputs['mask_outputs']], MASK_STDDEV)
+            self._scale(
+                self.theirs.mask_head._mask_regressor, [outputs['mask_outputs']], MASK_STDDEV
+            )
 
     @staticmethod
     def _scale(predictor: Any, values: list[tf.Tensor], stddev: float) -> None:

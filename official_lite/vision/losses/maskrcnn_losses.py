@@ -132,19 +132,18 @@ class FastrcnnClassLoss:
             ValueError: If there are not as many weights as classes.
         """
         logits = tf.cast(class_outputs, tf.float32)
-        targets = tf.cast(class_targets, tf.int32)
         num_classes = logits.shape[-1]
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(
                 f'Length of class_weights should be {num_classes}. Received: {len(class_weights)}'
             )
-        weights = None if class_weights is None else tf.constant(list(class_weights), tf.float32)
+        targets = tf.one_hot(tf.cast(class_targets, tf.int32), num_classes)
+        weights = tf.constant(list(class_weights or [1.0] * num_classes), tf.float32)
         if self._use_binary_cross_entropy:
-            losses = _compute_cross_entropy(logits, tf.one_hot(targets, num_classes))
-            losses = losses if weights is None else losses * weights
+            losses = _compute_cross_entropy(logits, targets) * weights
         else:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            losses = losses if weights is None else losses * tf.gather(weights, targets)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            losses *= tf.linalg.matvec(targets, weights)
         if self._top_k_percent < 1.0:
             return self.aggregate_loss_top_k(losses)
         return tf.reduce_mean(losses)
@@ -197,8 +196,9 @@ class FastrcnnBoxLoss:
         classes = tf.cast(class_targets, tf.int32)
         if not self._is_agnostic:
             shape = tf.shape(box_outputs)
-            by_class = tf.reshape(box_outputs, [shape[0], shape[1], -1, 4])
-            box_outputs = tf.gather(by_class, classes, batch_dims=2)  # [batch, rois, 4]
+            by_class = tf.reshape(box_outputs, [shape[0], shape[1], box_outputs.shape[-1] // 4, 4])
+            is_class = tf.one_hot(classes, by_class.shape[2], dtype=by_class.dtype)
+            box_outputs = tf.einsum('brcv,brc->brv', by_class, is_class)  # [batch, rois, 4]
         return _compute_box_loss(box_outputs, box_targets, classes > 0, self._delta)
 
 

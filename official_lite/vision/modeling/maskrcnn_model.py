@@ -10,13 +10,10 @@ import keras
 import tensorflow as tf
 
 from official_lite.core import randomness
+from official_lite.vision.modeling import region_stages
 from official_lite.vision.ops import anchor, box_ops, image_normalization, roi_sampling
 
 Levels = Mapping[str, tf.Tensor]
-
-# Factors of the box codes of the first stage (https://arxiv.org/abs/1712.00726, section 4.2). Those
-# of the i-th stage are i times as large, as their boxes are closer to the objects.
-BOX_CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 _PARTS = (
     'backbone',
@@ -269,7 +266,9 @@ class MaskRCNNModel(keras.Model):
         if training or not self.detection_generator.apply_nms:
             return rois
         is_real = tf.reduce_any(rois > 0.0, axis=-1)
-        return rois[:, : _compute_longest(tf.reduce_sum(tf.cast(is_real, tf.int32), axis=1))]
+        return rois[
+            :, : region_stages.compute_longest(tf.reduce_sum(tf.cast(is_real, tf.int32), axis=1))
+        ]
 
     def _run_stages(
         self,
@@ -292,7 +291,7 @@ class MaskRCNNModel(keras.Model):
             zip(self.roi_sampler, self.detection_head, strict=True)
         ):
             if index:
-                rois = _refine(codes, rois, image_shape, _get_weights(index - 1))
+                rois = region_stages.refine_rois(codes, rois, image_shape, index - 1)
             if truth is not None and training:
                 matches = sampler.sample(
                     rois, truth.boxes, truth.classes, truth.outer_boxes, truth.sampling_order
@@ -307,7 +306,7 @@ class MaskRCNNModel(keras.Model):
                     places = sampler.draw(worth, _get_order(truth, worth))
                 matches = matches.take(places)
                 taken = tuple(tf.gather(part, places, batch_dims=1) for part in taken)
-            outputs.update(_name_outputs(index, *taken, matches))
+            outputs.update(region_stages.name_outputs(index, *taken, matches))
         return _Stages(rois, all_logits, codes, matches)
 
     def _detect(
@@ -324,7 +323,7 @@ class MaskRCNNModel(keras.Model):
             logits,
             stages.rois,
             image_shape,
-            _get_weights(len(stages.logits) - 1),
+            region_stages.get_box_code_weights(len(stages.logits) - 1),
             bbox_per_class=not self._is_agnostic,
         )
         outputs.update(detections)
@@ -359,7 +358,9 @@ class MaskRCNNModel(keras.Model):
             truth.masks,
         )
         if not training:  # objects come first; background does not count
-            count = _compute_longest(tf.reduce_sum(tf.cast(classes > 0, tf.int32), axis=1))
+            count = region_stages.compute_longest(
+                tf.reduce_sum(tf.cast(classes > 0, tf.int32), axis=1)
+            )
             rois, classes, targets = rois[:, :count], classes[:, :count], targets[:, :count]
         cropped = self.mask_roi_aligner(features, rois)
         outputs['mask_outputs'] = self.mask_head([cropped, classes], training=training)
@@ -371,7 +372,7 @@ class MaskRCNNModel(keras.Model):
     ) -> None:
         """Adds masks of detections; what only fills up all images does not go through the head."""
         num_valid, boxes = outputs['num_detections'], outputs['detection_boxes']
-        count = _compute_longest(num_valid)
+        count = region_stages.compute_longest(num_valid)
         rois = outputs.get('detection_outer_boxes', boxes)[:, :count]
         classes = outputs['detection_classes'][:, :count]
         logits = self.mask_head([self.mask_roi_aligner(features, rois), classes], training=False)
@@ -442,45 +443,8 @@ def _to_list(parts: Any) -> list[Any]:
     return list(parts) if isinstance(parts, (list, tuple)) else [parts]
 
 
-def _get_weights(stage: int) -> list[float]:
-    """Factors of the box codes of a stage, from 0."""
-    return [(stage + 1) * weight for weight in BOX_CODE_WEIGHTS]
-
-
-def _refine(
-    codes: tf.Tensor, rois: tf.Tensor, image_shape: Optional[tf.Tensor], weights: list[float]
-) -> tf.Tensor:
-    """The boxes that a stage predicts, [batch, rois, 4]."""
-    boxes = box_ops.decode_boxes(tf.stop_gradient(codes), rois, weights)
-    if image_shape is None:
-        return boxes
-    return box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, :])
-
-
 def _get_order(truth: _GroundTruth, worth: tf.Tensor) -> tf.Tensor:
     """The order given, or one that is the same each time, int32 [batch, rois]."""
     if truth.sampling_order is not None:
         return truth.sampling_order
     return roi_sampling.make_order(randomness.make_key(0), tf.shape(worth))
-
-
-def _name_outputs(
-    stage: int,
-    logits: tf.Tensor,
-    codes: tf.Tensor,
-    matches: Optional[roi_sampling.MatchedRois],
-) -> dict[str, tf.Tensor]:
-    """Outputs of a stage, and their targets if there are any; box targets of background are 0."""
-    suffix = f'_{stage}' if stage else ''
-    named = {f'class_outputs{suffix}': logits, f'box_outputs{suffix}': codes}
-    if matches is not None:
-        targets = box_ops.encode_boxes(matches.gt_boxes, matches.rois, _get_weights(stage))
-        is_object = (matches.gt_classes != 0)[..., None]
-        named[f'class_targets{suffix}'] = matches.gt_classes
-        named[f'box_targets{suffix}'] = tf.where(is_object, targets, 0.0)
-    return named
-
-
-def _compute_longest(counts: tf.Tensor) -> tf.Tensor:
-    """The largest of the counts [batch], 1 or more, so that no tensor is empty."""
-    return tf.maximum(tf.reduce_max(counts), 1)

@@ -175,7 +175,8 @@ def test_losses_and_gradients(pair: garden_rcnn.RcnnPair) -> None:
     expected = _compute_losses(outputs, garden_losses, pair)
     got = _compute_losses(outputs, maskrcnn_losses, pair)
     np.testing.assert_allclose(got, expected, rtol=1e-5)
-    assert np.all(np.isfinite(got)) and np.all(np.greater(got, 0))
+    assert np.all(np.isfinite(got))
+    assert np.all(np.greater(got, 0))
 
     pairs = [(one, other) for _, one, other in pair.pairs if _is_trained(pair, one)]
     gradients = []
