@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import os
 import pathlib
@@ -38,6 +39,7 @@ FOLDER = find_folder()
 # What makes a step small; all else is as the file has it.
 SMALL = {
     'image_classification': 'task.model.input_size=[64,64,3]',
+    'maskrcnn': 'task.model.input_size=[128,128,3]',
     'retinanet': 'task.model.input_size=[128,128,3]',
     'semantic_segmentation': (
         'task.train_data.output_size=[64,128],task.train_data.crop_size=[64,128],'
@@ -161,6 +163,7 @@ def test_a_file_builds_model_gardens_model(experiment: str, path: str) -> None:
 
     name = {
         'image_classification': 'build_classification_model',
+        'maskrcnn': 'build_maskrcnn',
         'retinanet': 'build_retinanet',
         'semantic_segmentation': 'build_segmentation_model',
     }[path.split('/')[0]]
@@ -176,11 +179,18 @@ def test_a_file_builds_model_gardens_model(experiment: str, path: str) -> None:
     ):
         model = builder(layers.InputSpec(shape=shape), model_config)
         if not model.built:
-            model(layers.Input(shape[1:]))
-        parts = {part: item.count_params() for part, item in model.checkpoint_items.items()}
+            sizes = {'image_shape': layers.Input([2])} if name == 'build_maskrcnn' else {}
+            model(layers.Input(shape[1:]), **sizes, training=False)
+        parts = {part: _count(item) for part, item in model.checkpoint_items.items()}
         trained = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         counts.append({**parts, 'all': model.count_params(), 'trainable': trained})
     assert counts[1] == counts[0]
+
+
+def _count(item: Any) -> int:
+    """Parameters of a part, which in cascades is a list."""
+    items = list(item) if not hasattr(item, 'count_params') else [item]
+    return sum(part.count_params() for part in items)
 
 
 @pytest.mark.parametrize(('experiment', 'path'), WITH_SLOW)
@@ -214,9 +224,13 @@ def _write_records(family: str, folder: pathlib.Path) -> str:
     """Four small images with the features of Model Garden's TFRecords."""
     from official_lite.vision.dataloaders import tfrecord_writer
 
-    if family == 'retinanet':
+    if family in ('retinanet', 'maskrcnn'):
         table = data_makers.make_table([2, 1, 3], height=96, width=128)
-        tfrecord_writer.write_tfrecords(tfrecord_writer.make_examples(table), folder / 'train')
+        examples = [
+            dataclasses.replace(example, masks=np.ones([len(example.labels), 96, 128], np.uint8))
+            for example in tfrecord_writer.make_examples(table)
+        ]
+        tfrecord_writer.write_tfrecords(examples, folder / 'train')
         return f'{folder}/train*'
     if family == 'semantic_segmentation':
         records = [test_segmentation_records.make_example(m) for m in mask_makers.make_masks()]
