@@ -8,7 +8,9 @@ the config itself knows, and a problem reads as it would for the same value in a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from official_lite.core import config_definitions as cfg
@@ -16,18 +18,19 @@ from official_lite.core import run_checks
 from official_lite.modeling import hyperparams
 from official_lite.modeling.hyperparams import errors, tree
 from official_lite.modeling.hyperparams.places import MISSING
-from official_lite.modeling.hyperparams.sources import Source, find_caller
+from official_lite.modeling.hyperparams.sources import Source
 from official_lite.tuning.domains import Choice, Constant, Domain, Stored
 from official_lite.tuning.search_space import Condition, Parameter, SearchSpace, find_conditions
 
 __all__ = ['check_space', 'make_parameters']
 
 _ONE_OF_TYPE = 'type'
+_PACKAGE = __name__.rpartition('.')[0]
 
 
 def make_parameters(space: Mapping[str, Any]) -> list[Parameter]:
     """Parameters from a mapping of dotted paths to domains; what is no domain is a constant."""
-    caller = find_caller()
+    caller = _find_caller()
     return [
         Parameter(path, domain if isinstance(domain, Domain) else Constant(domain), source=caller)
         for path, domain in space.items()
@@ -52,11 +55,12 @@ def check_space(
     """
     problems = list(earlier)
     found: list[Parameter] = []
-    for given in parameters:
-        named, domain_problems = _name_selector(config, given), list(_find_domain_problems(given))
+    given_parameters = [_name_selector(config, parameter) for parameter in parameters]
+    for named in given_parameters:
+        domain_problems = list(_find_domain_problems(named))
         problems += domain_problems
         if not domain_problems:
-            checked = _Check(config, named).run(problems)
+            checked = _Check(config, named, given_parameters).run(problems)
             found += [checked] if checked is not None else []
     if not problems:
         problems += [*_find_double_paths(found), *_find_never_searched(config, found)]
@@ -64,6 +68,16 @@ def check_space(
         problems.append(errors.Problem(message='the search space has nothing to search'))
     errors.raise_problems(problems)
     return SearchSpace(found)
+
+
+def _find_caller() -> Source | None:
+    """The line of code outside of this package that gives the search space."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals.get('__name__', '').startswith(_PACKAGE):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return None
+    return Source('code', f'{os.path.relpath(frame.f_code.co_filename)}:{frame.f_lineno}')
 
 
 def _name_selector(config: hyperparams.Config, parameter: Parameter) -> Parameter:
@@ -79,6 +93,10 @@ def _name_selector(config: hyperparams.Config, parameter: Parameter) -> Paramete
     return parameter
 
 
+def _has_problems(parameter: Parameter) -> bool:
+    return any(True for _ in parameter.domain.find_problems())
+
+
 def _find_domain_problems(parameter: Parameter) -> Iterator[errors.Problem]:
     for expected, received in parameter.domain.find_problems():
         yield errors.Problem(
@@ -87,11 +105,25 @@ def _find_domain_problems(parameter: Parameter) -> Iterator[errors.Problem]:
 
 
 class _Check:
-    """The check of one parameter."""
+    """The check of one parameter.
 
-    def __init__(self, config: hyperparams.Config, parameter: Parameter) -> None:
+    Args:
+        config: The config that the trials vary.
+        parameter: What to check.
+        everything: All parameters.
+    """
+
+    def __init__(
+        self, config: hyperparams.Config, parameter: Parameter, everything: Sequence[Parameter]
+    ) -> None:
+        owner = parameter.path.rpartition('.')[0]
         self.config = config
         self.parameter = parameter
+        self.siblings = [
+            other
+            for other in everything
+            if other is not parameter and other.path.rpartition('.')[0] == owner
+        ]
         self.conditions: tuple[Condition, ...] = ()
 
     def run(self, problems: list[errors.Problem]) -> Parameter | None:
@@ -138,12 +170,36 @@ class _Check:
         except hyperparams.ConfigError as error:
             return [_from(problem, self.parameter) for problem in error.problems]
         read.append(tree.value_at(config, self.parameter.path))
+        problems = self._find_own_problems(config, known)
+        if problems and self._fits_with_a_sibling(base, stored, known):
+            return []
+        return [_from(problem, self.parameter) for problem in problems]
+
+    def _find_own_problems(
+        self, config: hyperparams.Config, known: set[Any]
+    ) -> list[errors.Problem]:
         return [
-            _from(problem, self.parameter)
+            problem
             for problem in _find_problems(config)
             if (problem.path, problem.message, problem.expected) not in known
             and self._is_about(problem)
         ]
+
+    def _fits_with_a_sibling(
+        self, base: hyperparams.Config, stored: Stored, known: set[Any]
+    ) -> bool:
+        """Whether the value is right beside some value of a parameter of the same part (`min_level`)."""
+        for sibling in self.siblings:
+            for other in sibling.domain.list_samples() if not _has_problems(sibling) else []:
+                config = base.replace()
+                try:
+                    sibling.apply(config, other)
+                    self.parameter.apply(config, stored)
+                except hyperparams.ConfigError:
+                    continue
+                if not self._find_own_problems(config, known):
+                    return True
+        return False
 
     def _is_about(self, problem: errors.Problem) -> bool:
         """Whether a problem is this value's own; one between two fields depends on the other too."""

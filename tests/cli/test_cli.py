@@ -138,6 +138,7 @@ def test_help_tells_all_flags_but_the_refused(capsys: pytest.CaptureFixture[str]
         'dry_run',
         'enable_async_checkpointing',
         'experiment',
+        'hparams_overrides',
         'import',
         'list_experiments',
         'mode',
@@ -164,7 +165,7 @@ class TestSubcommands:
         assert cli.main(['official-lite', 'trian']) == 2
         assert capsys.readouterr().err == (
             "error: there is no subcommand 'trian'; did you mean 'train'? "
-            '(known: train, experiments, config, data, check-eval)\n'
+            f'(known: {", ".join(cli.SUBCOMMANDS)})\n'
         )
         assert cli.main(['official-lite', CUSTOM]) == 2
         assert f'official-lite train {CUSTOM}' in capsys.readouterr().err

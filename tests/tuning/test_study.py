@@ -196,10 +196,10 @@ def test_a_metric_that_there_is_not_ends_the_study_and_can_be_mended(
     study_dir = tmp_path / 'study'
     with pytest.raises(
         errors.UsageError,
-        match=r"objectives: evaluations report no metric 'APP'; expected one of AP, loss; did you "
-        r"mean 'AP'\?",
+        match=r"objectives: evaluations report no metric 'los'; expected one of AP, loss; did you "
+        r"mean 'loss'\?",
     ):
-        studies.run(study_dir, n_trials=2, objectives=['APP:max'])
+        studies.run(study_dir, n_trials=2, objectives=['los:max'])
     result = studies.run(study_dir, n_trials=2, objectives=['AP:max'])
     assert [record.state for record in result.trials] == ['complete', 'complete']
 
@@ -233,7 +233,7 @@ def test_values_that_do_not_fit_together_fail_their_trial_only(tmp_path: pathlib
     assert states[6, 5] == 'failed'
     assert states[3, 5] == states[3, 7] == 'complete'
     reasons = [r.exit_reason for r in result.trials if r.state == 'failed']
-    assert reasons[0].startswith('these values do not fit together: task.model.max_level')
+    assert reasons[0].startswith('these values do not fit together: task.model.min_level')
 
 
 def test_the_first_trial_can_be_the_config_itself(tmp_path: pathlib.Path) -> None:

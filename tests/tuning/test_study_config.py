@@ -51,7 +51,7 @@ def test_no_objective_at_all() -> None:
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({}, 'n_trials: expected a number, or timeout_mins, received None; --n_trials=20'),
+        ({}, r'n_trials: expected a number, or timeout_mins, received None .*; --n_trials=20'),
         ({'n_trials': 0}, 'n_trials: expected 1 or more, or null'),
         ({'n_trials': 1, 'workers': 0}, 'workers: expected 1 or more'),
         ({'timeout_mins': 0.0}, 'timeout_mins: expected more than 0'),
