@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 
 SEED_STATE = 'seed_generator_state'
 _OPTIMIZER = 'optimizer/'
-_AVERAGE = 'average'
 
 
 def is_seed_state(key: str) -> bool:
@@ -40,7 +39,7 @@ def find_optional(own: Collection[str], others: Collection[str]) -> set[str]:
     return optional
 
 
-def averaged_variable(key: str) -> str | None:
-    """Key of the variable of which `key` is the moving average in an optimizer."""
-    is_average = key.startswith(_OPTIMIZER) and key.rsplit('/', 1)[-1] == _AVERAGE
-    return key.split('/', 2)[2].rsplit('/', 1)[0] if is_average else None
+def variable_of_slot(key: str, slot_names: Collection[str]) -> str | None:
+    """Key of the model's variable that a slot belongs to; None for slots of other names."""
+    is_wanted = key.startswith(_OPTIMIZER) and key.rsplit('/', 1)[-1] in slot_names
+    return key.split('/', 2)[2].rsplit('/', 1)[0] if is_wanted else None

@@ -13,7 +13,7 @@ import concurrent.futures
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -78,8 +78,23 @@ class FlatCheckpoint:
         metadata: JSON text stored with them.
     """
 
-    def __init__(self, variables: Mapping[str, tf.Variable], metadata: str = '') -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, tf.Variable],
+        metadata: str = '',
+        *,
+        slots_like_weights: Collection[str] = (),
+    ) -> None:
+        """Takes note of the variables.
+
+        Args:
+            variables: Key to variable.
+            metadata: JSON text to store with them.
+            slots_like_weights: Names of optimizer slots that begin at their variable's value, where
+                a checkpoint has none.
+        """
         self.variables = dict(variables)
+        self._slots_like_weights = tuple(slots_like_weights)
         self.metadata = metadata
         self._writer: tf.train.Checkpoint | None = None
 
@@ -113,9 +128,9 @@ class FlatCheckpoint:
         _check_same(self.variables, source, source.shapes)
         values = {key: source.read(key) for key in self.variables if key in source.shapes}
         for key in self.variables.keys() - values.keys():
-            averaged = checkpoint_fit.averaged_variable(key)
-            if averaged is not None:
-                values[key] = values[averaged]
+            weight = checkpoint_fit.variable_of_slot(key, self._slots_like_weights)
+            if weight is not None:
+                values[key] = values[weight]
         for key, value in values.items():
             self.variables[key].assign(tf.cast(value, self.variables[key].dtype))
 

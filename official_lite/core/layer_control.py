@@ -95,7 +95,12 @@ class LayerControl:
 
 def apply_to_served_model(model: keras.Model, task_config: Any) -> keras.Model:
     """Sets activations, precision and the like as in training; returns `model`."""
-    overrides = getattr(task_config, 'layer_overrides', None) or []
+    overrides = []
+    for override in getattr(task_config, 'layer_overrides', None) or []:
+        values = override.as_dict()
+        kept = {k: values[k] for k in override.given if k not in layer_overrides.RATE_SETTINGS}
+        if kept:
+            overrides.append({'pattern': override.pattern, **kept})
     if overrides:
         layer_overrides.apply_layer_overrides(model, overrides, where=WHERE)
     return model

@@ -14,6 +14,7 @@ __getattr__, __dir__ = _lazy.attach(
     attributes={
         'LayerOverrideError': f'{_PACKAGE}.selection:LayerOverrideError',
         'LayerSettings': f'{_PACKAGE}.application:LayerSettings',
+        'RATE_SETTINGS': f'{_PACKAGE}.plan:RATE_SETTINGS',
         'apply_layer_overrides': f'{_PACKAGE}.application:apply_layer_overrides',
     },
 )

@@ -229,6 +229,11 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         return self._optimizer
 
     @property
+    def slots_like_weights(self) -> tuple[str, ...]:
+        """Those of the wrapped optimizer, the averages among them."""
+        return self._optimizer.slots_like_weights
+
+    @property
     def gradient_norm(self) -> tf.Variable:
         """That of the wrapped optimizer."""
         return self._optimizer.gradient_norm

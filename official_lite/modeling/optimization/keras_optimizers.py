@@ -129,6 +129,8 @@ class ScheduleFreeAdamW(ReplicatedOptimizer, keras.optimizers.ScheduleFreeAdamW)
     weight decay off y and not off z, and evaluates y.
     """
 
+    slots_like_weights = ('average', 'momentum')
+
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return

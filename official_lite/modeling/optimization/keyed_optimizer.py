@@ -21,7 +21,13 @@ class _Names:
 
 
 class KeyedOptimizer(keras.optimizers.Optimizer):
-    """A Keras optimizer that knows the keys of the model's variables, and its state by them."""
+    """A Keras optimizer that knows the keys of the model's variables, and its state by them.
+
+    Attributes:
+        slots_like_weights: Names of slots that begin at the value of their variable, not at 0.
+    """
+
+    slots_like_weights: tuple[str, ...] = ('average',)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
