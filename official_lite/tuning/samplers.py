@@ -111,7 +111,7 @@ def build_pruner(config: study_config.PrunerConfig) -> optuna.pruners.BasePruner
     if config.type == 'median':
         return optuna.pruners.MedianPruner(
             n_startup_trials=chosen.n_startup_trials,
-            n_warmup_steps=chosen.n_warmup_evaluations,
+            n_warmup_steps=chosen.n_warmup_evaluations + 1,  # evaluations count from 1
         )
     if config.type == 'asha':
         return optuna.pruners.SuccessiveHalvingPruner(
