@@ -17,9 +17,29 @@ __all__ = ['PerClassIoU', 'PerClassIoUV2']
 class PerClassIoU(keras.metrics.MeanIoU):
     """IoU of each class from weighted pairs of labels; 0 for one that does not occur.
 
-    `update_state(y_true, y_pred, sample_weight)` takes numbers of classes, in any shape. The
-    result is float32 [num_classes].
+    The result is float32 [num_classes].
+
+    Args:
+        num_classes: Number of classes.
+        name: Name of the metric.
+        dtype: Of the sums of weights; Keras' default of integers would cut weights off.
+        **kwargs: Arguments of `keras.metrics.MeanIoU`.
     """
+
+    def __init__(
+        self, num_classes: int, name: str | None = None, dtype: Any = 'float32', **kwargs: Any
+    ) -> None:
+        super().__init__(num_classes, name=name, dtype=dtype, **kwargs)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds numbers of classes, of any and the same shape, and weights of that shape."""
+        truth, found = (tf.reshape(tf.cast(v, tf.int64), [-1]) for v in (y_true, y_pred))
+        if sample_weight is not None:
+            sample_weight = tf.reshape(tf.cast(sample_weight, self.dtype), [-1])
+        counts = tf.math.confusion_matrix(
+            truth, found, self.num_classes, weights=sample_weight, dtype=self.dtype
+        )
+        self.total_cm.assign_add(counts)
 
     def result(self) -> tf.Tensor:
         return segmentation_metrics.compute_iou(tf.convert_to_tensor(self.total_cm))
