@@ -52,6 +52,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/ops/iou_similarity_test.py',
         'vision/ops/target_gather_test.py',
     ),
+    'rcnn': (
+        'vision/losses/maskrcnn_losses_test.py',
+        'vision/modeling/heads/instance_heads_test.py',
+        'vision/modeling/layers/roi_aligner_test.py',
+        'vision/modeling/maskrcnn_model_test.py',
+    ),
     'serving': ('vision/serving/detection_test.py', 'vision/serving/export_*_test.py'),
     'classification': (
         'vision/modeling/classification_model_test.py',
