@@ -71,6 +71,7 @@ ELSEWHERE = {
     'name': 'of every task: tests/core',
     'differential_privacy_config': 'of every task: tests/core',
     'freeze': 'of every task: tests/core',
+    'layer_overrides': 'of every task: tests/core/test_layer_control',
 }
 WITHOUT_EFFECT = {
     'allow_image_summary': 'there are no image summaries',
