@@ -145,7 +145,8 @@ def parse_data(values: flags.FlagValues) -> ChosenData:
     # Of what a training run keeps in memory nothing is needed twice here.
     fields: dict[str, Any] = {'cache': False}
     if hasattr(data.data_config, 'include_mask'):
-        fields['include_mask'] = config.task.model.include_mask  # type: ignore[attr-defined]
+        task: Any = config.task
+        fields['include_mask'] = task.model.include_mask
     elif values.masks:
         raise errors.UsageError(
             'the task of this experiment has no masks of objects',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from absl import flags
 
@@ -50,7 +51,7 @@ def _inspect_labels(values: flags.FlagValues, data: data_arguments.ChosenData) -
 
     from official_lite.vision.data import label_inspection, label_report
 
-    task = data.config.task
+    task: Any = data.config.task
     found = label_inspection.inspect_labels(
         source,
         num_classes=task.model.num_classes,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders
+from official_lite.vision.configs import backbones, common, decoders, own_data
 from official_lite.vision.configs.maskrcnn_data import DataConfig, Parser
 from official_lite.vision.configs.maskrcnn_model import (
     Anchor,
@@ -268,7 +268,7 @@ def maskrcnn_custom() -> cfg.ExperimentConfig:
             steps_per_loop=50,
             best_checkpoint_export_subdir='best_ckpt',
             best_checkpoint_eval_metric='mask_AP',
-            optimizer_config=_adamw(peak=4e-3, train_steps=train_steps),
+            optimizer_config=own_data.get_adamw(peak=4e-3, train_steps=train_steps),
         ),
         restrictions=_RESTRICTIONS,
     )
@@ -281,12 +281,7 @@ def _small_model(input_size: int) -> MaskRCNN:
         min_level=2,
         max_level=5,
         anchor=Anchor(num_scales=2, aspect_ratios=[0.7], anchor_size=3.0),
-        backbone=backbones.Backbone(
-            type='resnet',
-            resnet=backbones.ResNet(
-                model_id=10, depth_multiplier=0.5, stem_type='v1', stem_pool=False
-            ),
-        ),
+        backbone=own_data.get_small_resnet(),
         decoder=decoders.Decoder(type='fpn', fpn=decoders.FPN(num_filters=64)),
         rpn_head=RPNHead(num_filters=64),
         detection_head=DetectionHead(num_convs=1, num_filters=64, fc_dims=256),
@@ -314,22 +309,4 @@ def _embedded_data(split: Literal['train', 'validation'], batch_size: int) -> Da
         drop_remainder=split == 'train',
         global_batch_size=batch_size,
         parser=Parser(mask_crop_size=56),
-    )
-
-
-def _adamw(peak: float, train_steps: int) -> optimization.OptimizationConfig:
-    """AdamW on a cosine over all of training, with 5% warm-up; decay on kernels only."""
-    return optimization.OptimizationConfig(
-        {
-            'optimizer': {
-                'type': 'adamw',
-                'adamw': {
-                    'weight_decay_rate': 1e-4,
-                    'exclude_from_weight_decay': ['bias$', 'gamma$', 'beta$'],
-                    'gradient_clip_norm': 10.0,
-                },
-            },
-            'learning_rate': {'type': 'cosine', 'cosine': {'initial_learning_rate': peak}},
-            'warmup': {'type': 'linear', 'linear': {'warmup_steps': train_steps // 20}},
-        }
     )

@@ -192,9 +192,9 @@ def _measure(
     per_image = np.array([(counts > 0).sum() for counts, _ in found], np.float64)
     result = {'classes_per_image': Distribution('classes per image', per_image)}
     if has_masks:
-        heights, widths = sizes_px.astype(np.float64).T
-        result['image_width'] = Distribution('image width, px', widths)
-        result['image_height'] = Distribution('image height, px', heights)
+        sides = sizes_px.astype(np.float64)
+        result['image_width'] = Distribution('image width, px', sides[:, 1])
+        result['image_height'] = Distribution('image height, px', sides[:, 0])
     return result
 
 

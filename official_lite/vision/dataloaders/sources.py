@@ -139,6 +139,15 @@ def build_embedded(config: Any, data_config: Any) -> source_lib.Source:
     )
 
 
+def _get_file_options(config: Any, data_config: Any) -> dict[str, Any]:
+    """What every source of image files is told."""
+    return {
+        'orientation': config.orientation,
+        'skip_corrupt': data_config.skip_corrupt,
+        'cache': data_config.cache,
+    }
+
+
 @registries.register_data_source('coco')
 def build_coco(config: Any, data_config: Any) -> source_lib.Source:
     """Builds `source.coco`."""
@@ -147,10 +156,8 @@ def build_coco(config: Any, data_config: Any) -> source_lib.Source:
     return coco_source.build_coco_source(
         config.annotation_file,
         config.image_dir,
-        orientation=config.orientation,
         include_mask=_has_masks(data_config),
-        skip_corrupt=data_config.skip_corrupt,
-        cache=data_config.cache,
+        **_get_file_options(config, data_config),
     )
 
 
@@ -165,10 +172,8 @@ def build_voc(config: Any, data_config: Any) -> source_lib.Source:
         names=config.class_names,
         difficult=config.difficult,
         is_one_based=config.is_one_based,
-        orientation=config.orientation,
         include_mask=_has_masks(data_config),
-        skip_corrupt=data_config.skip_corrupt,
-        cache=data_config.cache,
+        **_get_file_options(config, data_config),
     )
 
 
@@ -181,9 +186,7 @@ def build_yolo(config: Any, data_config: Any) -> source_lib.Source:
         config.root,
         config.split,
         names=config.class_names,
-        orientation=config.orientation,
-        skip_corrupt=data_config.skip_corrupt,
-        cache=data_config.cache,
+        **_get_file_options(config, data_config),
     )
 
 
