@@ -152,7 +152,8 @@ def test_pruners_end_bad_trials_and_never_the_best(name: str) -> None:
     config = study_config.PrunerConfig(type=name)
     if name == 'median':
         config.median.n_warmup_evaluations = 2
-    study = optuna.create_study(direction='maximize', pruner=samplers.build_pruner(config))
+    pruner = samplers.build_pruner(config)
+    study = optuna.create_study(study_name='s', direction='maximize', pruner=pruner)
     qualities = [0.5, 0.6, 0.4, 0.7, 0.3, 0.9, 0.2, 0.1, 0.8, 0.05, 0.15, 0.25]
     ended = []
     for quality in qualities:
