@@ -189,11 +189,11 @@ def _graph_layers(model: keras.Model) -> list[tuple[str, object]]:
     if not (hasattr(model, '_operations') or isinstance(model, keras.Sequential)):
         return []
     layers = list(model.layers)
-    taken = {layer.name for layer in layers if not _is_auto_named(layer)}
+    taken = {layer.name for layer in layers if not is_auto_named(layer)}
     named = []
     for layer in layers:
         name = layer.name
-        if _is_auto_named(layer):
+        if is_auto_named(layer):
             name = _first_free(_auto_prefix(layer), taken)
             taken.add(name)
         named.append((name, layer))
@@ -208,7 +208,8 @@ def _first_free(prefix: str, taken: set[str]) -> str:
     return name
 
 
-def _is_auto_named(layer: keras.layers.Layer) -> bool:
+def is_auto_named(layer: keras.layers.Layer) -> bool:
+    """Whether Keras made the layer's name, from its class and what was built before."""
     return re.fullmatch(rf'{re.escape(_auto_prefix(layer))}(_\d+)?', layer.name) is not None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from official_lite import errors
 from official_lite.core import initialization
 from official_lite.garden import model_outputs
 from tests import garden_checkpoints
@@ -205,8 +206,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 QUICK = ('resnet', 'retinanet')
 
 
+# Two kinds of blocks that are told apart by nothing but their inside.
+REFUSED = ('mobiledet_gpu', 'mobiledet_edgetpu')
+
+
 def _mark(name: str) -> Any:
-    return pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    marks = [] if name in QUICK else [pytest.mark.slow]
+    if name in REFUSED:
+        marks.append(pytest.mark.xfail(raises=errors.CheckpointError, strict=True))
+    return pytest.param(name, marks=marks)
 
 
 @pytest.mark.garden

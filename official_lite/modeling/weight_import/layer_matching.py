@@ -33,6 +33,8 @@ RENAMED_VARIABLES = {
     'layerscale_gamma': ('gamma',),
     'output': ('output_projection',),  # of multi-query attention; `output` is Keras' own
 }
+# Names of parts -> layers that have these parts.
+_Groups = Mapping[tuple[str, ...], Sequence[Any]]
 _NUMBERED = re.compile(r'(.*?)(?:_(\d+))?')
 
 
@@ -90,7 +92,10 @@ class Matching:
             self._match_attributes(node, target, place)
 
     def match_layers(
-        self, theirs: Sequence[object_graph.Node], ours: Sequence[Any], place: str
+        self,
+        theirs: Sequence[object_graph.Node],
+        ours: Sequence[Any],
+        place: str,
     ) -> None:
         """Pairs layers of functional models: by their names, else by kind and order.
 
@@ -115,6 +120,19 @@ class Matching:
             elif self._has_same_number(nodes, layers, where):
                 for node, layer in zip(nodes, layers):
                     self.match(node, layer, f'{place}/{layer.name}')
+        self._check_kinds(groups, our_groups, place)
+
+    def _check_kinds(self, theirs: _Groups, ours: _Groups, place: str) -> None:
+        """Adds a conflict where both sides have kinds of layers that the other one lacks."""
+        only_theirs = [kind for kind in theirs if kind not in ours]
+        only_ours = [kind for kind in ours if kind not in theirs]
+        if only_theirs and only_ours:
+            self._add_conflict(
+                place,
+                f'layers with {", ".join(only_theirs[0])}',
+                f'layers with {", ".join(only_ours[0])}',
+                [layer for kind in only_ours for layer in ours[kind]],
+            )
 
     def _match_by_name(
         self, theirs: Sequence[object_graph.Node], ours: Sequence[Any], place: str
@@ -125,23 +143,24 @@ class Matching:
         a name that is unique without its number stands for a layer whatever the number is: tf_keras
         numbers layers that were made more than once in a process.
         """
-        our_names = collections.Counter(layer.name for layer in ours)
-        by_name = {layer.name: layer for layer in ours if our_names[layer.name] == 1}
+        named = [layer for layer in ours if not variable_keys.is_auto_named(layer)]
+        our_names = collections.Counter(layer.name for layer in named)
+        by_name = {layer.name: layer for layer in named if our_names[layer.name] == 1}
         num_theirs = collections.Counter(_split_name(_layer_name(node))[0] for node in theirs)
-        num_ours = collections.Counter(_split_name(layer.name)[0] for layer in ours)
+        num_ours = collections.Counter(_split_name(layer.name)[0] for layer in named)
         rest = []
-        matched = set()
+        matched: set[int] = set()
         for node in theirs:
             name = _layer_name(node)
             stem = _split_name(name)[0]
             if name not in by_name and stem in by_name and num_theirs[stem] == num_ours[stem] == 1:
                 name = stem
             if name in by_name:
-                matched.add(name)
+                matched.add(id(by_name[name]))
                 self.match(node, by_name[name], f'{place}/{name}')
             elif stem not in num_ours:
                 rest.append(node)
-        return rest, [layer for layer in ours if layer.name not in matched]
+        return rest, [layer for layer in ours if id(layer) not in matched]
 
     def _match_attributes(self, node: object_graph.Node, target: Any, place: str) -> None:
         for name, child in node.children.items():
