@@ -135,7 +135,9 @@ def _match_model(
         for layer in model.layers
         if any(variable_keys.identity(v) not in in_items for v in layer.weights)
     ]
-    if theirs and ours:
+    if layer_matching.is_functional(model):
+        matching.match(whole, model, _MODEL)
+    elif theirs and ours:
         matching.match_layers(theirs, ours, _MODEL)
     return matching, list(_walk_once(found, root, whole))
 

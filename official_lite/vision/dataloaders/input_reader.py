@@ -173,13 +173,9 @@ class InputReader:
             if not self._is_training:
                 return dataset
             return dataset.map(self._parser.process_train_batch, tf.data.AUTOTUNE)
-        image_spec, label_spec = dataset.element_spec
-        values = {
-            name: _make_values(spec, padding.get(name, 0)) for name, spec in label_spec.items()
-        }
-        dataset = dataset.padded_batch(
-            batch_size, padding_values=(_make_values(image_spec, 0), values), drop_remainder=True
-        )
+        # Faster than `padded_batch`, which fills all images before it copies them.
+        dataset = dataset.ragged_batch(batch_size, drop_remainder=True)
+        dataset = dataset.map(lambda images, labels: (images, _to_dense(labels, padding)))
         return dataset.map(self._process_batch)
 
     def _process_batch(self, images: Any, labels: Any) -> tuple[Any, Any]:
@@ -231,11 +227,18 @@ def _hide_unless(is_valid: tf.Tensor, record: source_lib.Tensors) -> source_lib.
     return hidden
 
 
-def _make_values(specs: Any, value: float) -> Any:
-    """`value` in the dtype of each spec."""
-    return tf.nest.map_structure(
-        lambda spec: tf.constant(value, spec.dtype) if value else tf.zeros([], spec.dtype), specs
-    )
+def _to_dense(labels: dict[str, Any], padding: Mapping[str, float]) -> dict[str, Any]:
+    """Labels of varying length, [batch, (n), ...], padded to the longest of the batch."""
+
+    def pad(values: Any, name: str) -> tf.Tensor:
+        if not isinstance(values, tf.RaggedTensor):
+            return values
+        return values.to_tensor(tf.cast(padding.get(name, 0), values.dtype))
+
+    return {
+        name: tf.nest.map_structure(lambda v, name=name: pad(v, name), value)
+        for name, value in labels.items()
+    }
 
 
 def _pad_second(values: tf.Tensor, constant: float, length: int | None) -> tf.Tensor:

@@ -23,6 +23,7 @@ from official_lite.modeling.optimization import (
     legacy_adamw,
     optimizers,
     replicated_optimizer,
+    variable_rates,
 )
 
 NUM_STEPS = 5
@@ -61,6 +62,18 @@ CASES: dict[str, Any] = {
         0.1, loss_scale='dynamic', gradient_accumulation_steps=2, clipnorm=0.3
     ),
     'lazy_ema': lambda: ema_optimizer.ExponentialMovingAverage(optimizers.Adam(0.1)),
+    'rates_adamw': lambda: with_rates(
+        legacy_adamw.AdamWeightDecay(0.1, weight_decay_rate=0.1), 0.1
+    ),
+    'rates_accumulated_lion': lambda: with_rates(
+        replicated_optimizer.replicated(keras.optimizers.Lion)(
+            0.1, weight_decay=0.1, gradient_accumulation_steps=2, global_clipnorm=0.5
+        ),
+        0.5,
+    ),
+    'rates_ema_sgd': lambda: ema_optimizer.ExponentialMovingAverage(
+        with_rates(optimizers.SGD(0.1, momentum=0.9, loss_scale=8.0), 0.5)
+    ),
     'ema_all': lambda: ema_optimizer.ExponentialMovingAverage(
         optimizers.SGD(0.1, momentum=0.9, loss_scale=8.0),
         trainable_weights_only=False,
@@ -69,11 +82,19 @@ CASES: dict[str, Any] = {
 }
 WORKER_CASES = (
     *('sgd_nesterov_clipped', 'adamw', 'nadam', 'schedule_free_adamw'),
-    *('accumulated_clipped', 'loss_scale_accumulated', 'ema_all'),
+    *('accumulated_clipped', 'loss_scale_accumulated', 'ema_all', 'rates_accumulated_lion'),
 )
 # Steps at which one example of the batch gives an infinite gradient; the last example is the last
 # replica's.
 INFINITE = {'loss_scale_accumulated': (1,), 'ema_all': (0, 2)}
+
+
+def with_rates(optimizer: Any, multiplier: float) -> Any:
+    """An optimizer whose kernel has another rate and half the decay, and whose bias a schedule."""
+    kernel = variable_rates.VariableRate(multiplier, 0.5)
+    bias = variable_rates.VariableRate(schedule=lambda step: 0.02 * tf.cast(step + 1, tf.float32))
+    optimizer.set_variable_rates({'model/dense/kernel': kernel, 'model/dense/bias': bias})
+    return optimizer
 
 
 class Model(keras.Model):
