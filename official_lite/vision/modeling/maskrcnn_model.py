@@ -35,7 +35,6 @@ class _GroundTruth(NamedTuple):
 
     boxes: tf.Tensor
     classes: tf.Tensor
-    masks: Optional[tf.Tensor]
     outer_boxes: Optional[tf.Tensor]
     sampling_order: Optional[tf.Tensor]
 
@@ -120,9 +119,10 @@ class MaskRCNNModel(keras.Model):
         self.roi_sampler = _to_list(roi_sampler)
         self.roi_aligner = roi_aligner
         self.detection_generator = detection_generator
-        self.mask_head = mask_head
-        self.mask_sampler = mask_sampler
-        self.mask_roi_aligner = mask_roi_aligner
+        # None without masks.
+        self.mask_head: Any = mask_head
+        self.mask_sampler: Any = mask_sampler
+        self.mask_roi_aligner: Any = mask_roi_aligner
         self.outer_boxes_scale = outer_boxes_scale
         self._is_agnostic = class_agnostic_bbox_pred
         self._is_ensemble = cascade_class_ensemble
@@ -242,10 +242,11 @@ class MaskRCNNModel(keras.Model):
         rois = self._propose(scores, boxes, anchors, image_shape, training)
         truth = None
         if gt_boxes is not None:
-            truth = _GroundTruth(gt_boxes, gt_classes, gt_masks, gt_outer_boxes, sampling_order)
+            truth = _GroundTruth(gt_boxes, gt_classes, gt_outer_boxes, sampling_order)
         stages = self._run_stages(features, rois, image_shape, truth, outputs, training)
-        if self.mask_head is not None and truth is not None and gt_masks is not None:
-            self._learn_masks(features, stages.matches, image_shape, truth, outputs, training)
+        matches = stages.matches
+        if self.mask_head is not None and matches is not None and gt_masks is not None:
+            self._learn_masks(features, matches, image_shape, gt_masks, outputs, training)
         if not training:
             self._detect(stages, image_shape, outputs)
             if self.mask_head is not None:
@@ -344,7 +345,7 @@ class MaskRCNNModel(keras.Model):
         features: Levels,
         matches: roi_sampling.MatchedRois,
         image_shape: Optional[tf.Tensor],
-        truth: _GroundTruth,
+        gt_masks: tf.Tensor,
         outputs: dict[str, Any],
         training: Optional[bool],
     ) -> None:
@@ -355,7 +356,7 @@ class MaskRCNNModel(keras.Model):
             matches.gt_outer_boxes if is_enlarged else matches.gt_boxes,
             matches.gt_classes,
             matches.gt_indices,
-            truth.masks,
+            gt_masks,
         )
         if not training:  # objects come first; background does not count
             count = region_stages.compute_longest(

@@ -186,7 +186,9 @@ def test_what_fills_the_batch_has_no_part() -> None:
 
 @pytest.mark.parametrize('resize', [True, False], ids=['input size', 'original size'])
 @pytest.mark.parametrize('stride', [1, 4])
-def test_b24_the_loss_of_an_evaluation_is_never_0(folders: tuple[str, str], resize: bool, stride: int) -> None:
+def test_b24_the_loss_of_an_evaluation_is_never_0(
+    folders: tuple[str, str], resize: bool, stride: int
+) -> None:
     """Logits that are right but at edges; at 4 px less so. The loss is never 0."""
     task = _make_task(
         folders,

@@ -99,7 +99,7 @@ class DetectionHead(conv_head.ConvHead):
     def build(self, input_shape: Shape) -> None:
         """Builds all parts for features [batch, regions, height, width, channels]."""
         shape = conv_head.build_pairs(self.convs, self.conv_norms, (None, *tuple(input_shape)[2:]))
-        height, width, channels = shape[1:]
+        height, width, channels = (side or 0 for side in shape[1:])
         shape = (None, height * width * channels)
         shape = conv_head.build_pairs(self.fcs, self.fc_norms, shape)
         self.classifier.build(shape)

@@ -48,7 +48,7 @@ class ROISampler(region_layer.RegionLayer):
             },
             **kwargs,
         )
-        self.sampler = (
+        self.sampler: Any = (
             None
             if skip_subsampling
             else box_sampler.BoxSampler(num_sampled_rois, foreground_fraction, name='sampler')
