@@ -55,7 +55,6 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             'common.distribute_utils',
             'core.data_errors',
-            'core.data_errors',
             'core.graph_code',
             'core.randomness',
             'core.tf_example_builder',
@@ -72,7 +71,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         'backbones, decoders, heads, dataloaders, evaluation',
         (
-            'vision.modeling',
+            'vision.modeling!',
+            'vision.modeling.builder_arguments',
             'vision.modeling.backbones',
             'vision.modeling.decoders',
             'vision.modeling.heads',

@@ -116,7 +116,7 @@ def _compare(
     theirs = comparison.build_garden_model(
         parsed.experiment, params_file, values.params_override or ()
     )
-    size = parsed.config.task.model.input_size
-    result = comparison.compare_models(theirs, path, model, size)
+    task: Any = parsed.config.task
+    result = comparison.compare_models(theirs, path, model, task.model.input_size)
     print(f'{result}.')
     return 0 if result.is_equal else 1

@@ -62,7 +62,7 @@ class HyperparameterLogger(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes what changed: learning rate, epoch, and the metrics."""
-        live = {'epoch': epoch + 1}
+        live: dict[str, Any] = {'epoch': epoch + 1}
         rate = _get_learning_rate(self.model)
         if rate is not None:
             live['learning_rate'] = rate

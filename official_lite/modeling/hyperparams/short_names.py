@@ -14,7 +14,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from official_lite.modeling.hyperparams import annotations, errors, overrides, tree
+from official_lite.modeling.hyperparams import annotations as annotations_lib
+from official_lite.modeling.hyperparams import errors, overrides, tree
 from official_lite.modeling.hyperparams.places import INVALID, Pass, Place
 from official_lite.modeling.hyperparams.sources import Source, as_source
 
@@ -113,7 +114,7 @@ def _expand(config: Any, name: str, value: Any, source: Source | None) -> Mappin
     if short is None:
         return {find_path(config, name, source): value}
     run = Pass()
-    read = annotations.compile_checker(short.kind).read(value, Place(run, name, source))
+    read = annotations_lib.compile_checker(short.kind).read(value, Place(run, name, source))
     run.finish()
     assert read is not INVALID
     try:

@@ -115,7 +115,8 @@ class ROISampler(region_layer.RegionLayer):
 
     def draw(self, worth: tf.Tensor, order: Optional[tf.Tensor] = None) -> tf.Tensor:
         """Places int32 [batch, samples] drawn by what matches are worth [batch, proposals]."""
-        return self.sampler(
+        sampler: Any = self.sampler
+        return sampler(
             worth == roi_sampling.POSITIVE,
             worth == roi_sampling.NEGATIVE,
             worth == roi_sampling.IGNORED,
