@@ -61,6 +61,13 @@ TASKS: dict[str, str] = {
     ),
 }
 
+# First part of a name such as `task.init_checkpoint=keras_applications:ResNet50` -> module with
+# `open_source(model, path)`.
+WEIGHT_SOURCES: dict[str, str] = {
+    'keras_applications': f'{_VISION}.modeling.pretrained',
+    'keras_hub': f'{_VISION}.modeling.pretrained',
+}
+
 # Name of a component, the `type` of its OneOf config -> module whose import registers its builder.
 BACKBONES: dict[str, str] = {
     'dilated_resnet': f'{_VISION}.modeling.backbones.resnet_deeplab',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from official_lite import errors
+from official_lite import errors, manifest
 from official_lite.core import checkpoints, garden_checkpoints
 
 ALL = 'all'
@@ -45,6 +46,7 @@ class Report:
         left_over: Chosen in the checkpoint, but not in the model.
         not_chosen: In the model, but not among the chosen modules.
         origin: Who wrote the checkpoint, '' for this package.
+        notes: Where the model computes something else with these weights than their origin did.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Report:
     left_over: tuple[str, ...]
     not_chosen: tuple[str, ...]
     origin: str = ''
+    notes: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -70,6 +73,7 @@ class Report:
         ):
             if keys:
                 lines.append(f'  {len(keys)} {what}: {checkpoints.shorten(keys)}')
+        lines += [f'  Not as there: {note}' for note in self.notes]
         return '\n'.join(lines)
 
 
@@ -85,7 +89,7 @@ def load_pretrained(
     Args:
         model: The model, built.
         path: Prefix of a checkpoint, or a folder: the newest checkpoint in it, or the variables of the
-            SavedModel that it is.
+            SavedModel that it is. Or a name such as `keras_applications:ResNet50` (`open_source`).
         modules: 'all', or what to load: prefixes of variable keys (`backbone`, `head/classifier`) or
             regular expressions that match whole keys (`head/.*kernel`); a list, or joined by commas.
             One that begins with `-` is left out (`-head/classifier`): of those that are named, or of
@@ -122,11 +126,20 @@ def load_pretrained(
         left_over=tuple(sorted(chosen - wanted)),
         not_chosen=tuple(sorted(set(targets) - wanted)),
         origin=getattr(source, 'origin', ''),
+        notes=tuple(getattr(source, 'notes', ())),
     )
 
 
 def open_source(model: keras.Model, path: str, *, use_averages: bool = False) -> Source:
-    """Opens a checkpoint, of whichever kind it is, as weights of `model`."""
+    """Opens a checkpoint, of whichever kind it is, as weights of `model`.
+
+    A name such as `keras_applications:ResNet50` is opened by the module that `manifest.WEIGHT_SOURCES`
+    tells.
+    """
+    scheme, colon, _ = path.partition(':')
+    if colon and scheme in manifest.WEIGHT_SOURCES:
+        module = importlib.import_module(manifest.WEIGHT_SOURCES[scheme])
+        return module.open_source(model, path)
     source = checkpoints.CheckpointSource(checkpoints.find_checkpoint(path))
     graph = garden_checkpoints.read_object_graph(source)
     if graph is not None:
