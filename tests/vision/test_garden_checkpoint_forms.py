@@ -66,17 +66,22 @@ def _load(path: pathlib.Path, **options: Any) -> tuple[np.ndarray, initializatio
     ('path', 'use_averages', 'name'),
     [
         ('', False, 'weights'),
-        ('ckpt-2', False, 'weights'),
+        pytest.param('ckpt-2', False, 'weights', marks=pytest.mark.slow),
         ('', True, 'averages'),
         # Written while the averages stood in the model.
         ('best_ckpt', False, 'averages'),
-        ('best_ckpt', True, 'averages'),
+        pytest.param('best_ckpt', True, 'averages', marks=pytest.mark.slow),
         ('ema_checkpoints', False, 'averages'),
-        ('ema_checkpoints/average_weights-2', True, 'averages'),
+        pytest.param('ema_checkpoints/average_weights-2', True, 'averages', marks=pytest.mark.slow),
         ('exported/checkpoint', False, 'weights'),
-        ('exported/checkpoint/ckpt-1', True, 'weights'),
+        pytest.param('exported/checkpoint/ckpt-1', True, 'weights', marks=pytest.mark.slow),
         ('exported/saved_model', False, 'weights'),
-        ('exported/saved_model/variables/variables.index', False, 'weights'),
+        pytest.param(
+            'exported/saved_model/variables/variables.index',
+            False,
+            'weights',
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_outputs_equal_model_gardens(

@@ -26,7 +26,7 @@ def _classifier(kind: str, size: list[int] = SIZE, **backbone: Any) -> tuple[str
 
 _R10 = {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.25}}
 _MOBILE = {'type': 'mobilenet', 'mobilenet': {'filter_size_scale': 0.25}}
-_ASPP = {
+_ASPP: dict[str, Any] = {
     'type': 'aspp',
     'aspp': {'level': 4, 'dilation_rates': [2, 4], 'num_filters': 16},
 }
@@ -206,15 +206,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 QUICK = ('resnet', 'retinanet')
 
 
-# Two kinds of blocks that are told apart by nothing but their inside.
-REFUSED = ('mobiledet_gpu', 'mobiledet_edgetpu')
-
-
 def _mark(name: str) -> Any:
-    marks = [] if name in QUICK else [pytest.mark.slow]
-    if name in REFUSED:
-        marks.append(pytest.mark.xfail(raises=errors.CheckpointError, strict=True))
-    return pytest.param(name, marks=marks)
+    return pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
 
 
 @pytest.mark.garden
@@ -237,3 +230,27 @@ def test_outputs_equal_model_gardens(name: str, tmp_path: pathlib.Path) -> None:
         np.testing.assert_allclose(
             found[key], value, atol=1e-4 * largest, rtol=0, err_msg=f'{name}: {key}'
         )
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize(
+    ('their_depth', 'our_depth', 'difference'),
+    [
+        (10, 18, 'has 0 parts there and 4 parts here'),
+        pytest.param(18, 10, 'has 4 parts there and 0 parts here', marks=pytest.mark.slow),
+        pytest.param(18, 34, 'has 4 parts there and 12 parts here', marks=pytest.mark.slow),
+    ],
+)
+def test_another_depth_is_an_error(
+    their_depth: int, our_depth: int, difference: str, tmp_path: pathlib.Path
+) -> None:
+    task, theirs = _classifier('resnet', model_id=their_depth, depth_multiplier=0.25)
+    path = garden_checkpoints.save(garden_checkpoints.build_theirs(task, theirs), tmp_path / 'ckpt')
+    _, model = _classifier('resnet', model_id=our_depth, depth_multiplier=0.25)
+    ours = garden_checkpoints.build_ours(task, model)
+    before = ours.get_weights()
+    with pytest.raises(errors.CheckpointError, match='shapes differ') as error:
+        initialization.load_pretrained(ours, path, modules='backbone')
+    assert difference in str(error.value)
+    for old, new in zip(before, ours.get_weights()):
+        np.testing.assert_array_equal(old, new)

@@ -35,6 +35,7 @@ RENAMED_VARIABLES = {
 }
 # Names of parts -> layers that have these parts.
 _Groups = Mapping[tuple[str, ...], Sequence[Any]]
+_DEPTHWISE = ' (depthwise)'
 _NUMBERED = re.compile(r'(.*?)(?:_(\d+))?')
 
 
@@ -87,7 +88,7 @@ class Matching:
             self._match_sequence(node, target, place)
         elif is_functional(target):
             ours = sorted((layer for layer in target.layers if layer.weights), key=_call_order)
-            self.match_layers(node.weighted_layers, ours, place)
+            self.match_layers(node.weighted_layers, ours, place, is_whole=True)
         else:
             self._match_attributes(node, target, place)
 
@@ -96,6 +97,8 @@ class Matching:
         theirs: Sequence[object_graph.Node],
         ours: Sequence[Any],
         place: str,
+        *,
+        is_whole: bool = False,
     ) -> None:
         """Pairs layers of functional models: by their names, else by kind and order.
 
@@ -103,7 +106,10 @@ class Matching:
             theirs: Layers of the file.
             ours: Layers of ours, in the order in which they were made.
             place: Name of the model in messages.
+            is_whole: Whether these are all layers of a model, so that a kind that only one side has
+                makes it another architecture.
         """
+        num_theirs = len(theirs)
         ours = [part for layer in ours for part in _unwrap(layer)]
         theirs, ours = self._match_by_name(theirs, ours, place)
         names = {node.node_id: _layer_name(node) for node in theirs}
@@ -120,19 +126,16 @@ class Matching:
             elif self._has_same_number(nodes, layers, where):
                 for node, layer in zip(nodes, layers):
                     self.match(node, layer, f'{place}/{layer.name}')
-        self._check_kinds(groups, our_groups, place)
+        if is_whole and len(theirs) == num_theirs:  # none had a name
+            self._check_kinds(groups, our_groups, place)
 
     def _check_kinds(self, theirs: _Groups, ours: _Groups, place: str) -> None:
-        """Adds a conflict where both sides have kinds of layers that the other one lacks."""
-        only_theirs = [kind for kind in theirs if kind not in ours]
-        only_ours = [kind for kind in ours if kind not in theirs]
-        if only_theirs and only_ours:
-            self._add_conflict(
-                place,
-                f'layers with {", ".join(only_theirs[0])}',
-                f'layers with {", ".join(only_ours[0])}',
-                [layer for kind in only_ours for layer in ours[kind]],
-            )
+        """Adds conflicts for kinds of layers that only one side has."""
+        for kind in sorted(theirs.keys() ^ ours.keys()):
+            found, wanted = theirs.get(kind, ()), ours.get(kind, ())
+            where = f'{place} (layers with {", ".join(kind)})'
+            parts = wanted or [layer for layers in ours.values() for layer in layers]
+            self._add_conflict(where, f'{len(found)} parts', f'{len(wanted)} parts', parts)
 
     def _match_by_name(
         self, theirs: Sequence[object_graph.Node], ours: Sequence[Any], place: str
@@ -258,8 +261,12 @@ def _unwrap(layer: Any) -> list[Any]:
 
 def _their_kind(node: object_graph.Node) -> tuple[str, ...]:
     """Names of a layer's parts, which tell one kind of layer from another."""
-    names = (name.removeprefix('_') for name in node.children)
-    return tuple(sorted(RENAMED_PARTS.get(name, name) for name in names))
+    names = []
+    for name, child in node.children.items():
+        plain = name.removeprefix('_')
+        suffix = _DEPTHWISE if set(child.children) & {'depthwise_kernel'} else ''
+        names.append(RENAMED_PARTS.get(plain, plain) + suffix)
+    return tuple(sorted(names))
 
 
 def _our_kind(layer: Any) -> tuple[str, ...]:
@@ -267,7 +274,11 @@ def _our_kind(layer: Any) -> tuple[str, ...]:
     names = {key.split('/')[1].removeprefix('_') for key in keys}
     if isinstance(layer, keras.layers.DepthwiseConv2D):  # tf_keras calls it so
         names = {'depthwise_kernel' if name == 'kernel' else name for name in names}
-    return tuple(sorted(names))
+    depthwise = keras.layers.DepthwiseConv2D | keras.layers.SeparableConv2D
+    parts = {name: getattr(layer, name, getattr(layer, f'_{name}', None)) for name in names}
+    return tuple(
+        sorted(name + _DEPTHWISE * isinstance(part, depthwise) for name, part in parts.items())
+    )
 
 
 def _group(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> dict[tuple[str, ...], list[Any]]:
