@@ -58,6 +58,7 @@ _VALUES: dict[str, Any] = {
     'backbone.resnet.stem_type': 'v1',
     'backbone.resnet.depth_multiplier': 0.25,
     'backbone.efficientnet.model_id': 'b1',
+    'backbone.efficientnet.se_inner_activation': 'swish',
     'backbone.mobiledet.model_id': 'MobileDetDSP',
     'backbone.mobilenet.model_id': 'MobileNetV3Small',
     'backbone.revnet.model_id': 56,
@@ -70,6 +71,7 @@ _VALUES: dict[str, Any] = {
 }
 # What else must be set for a field to mean something.
 _CONTEXT: dict[str, dict[str, Any]] = {
+    'backbone.efficientnet.se_inner_activation': {'backbone.efficientnet.se_ratio': 0.25},
     'backbone.resnet.scale_stem': {'backbone.resnet.depth_multiplier': 0.25},
     'backbone.mobilenet.flat_stochastic_depth_drop_rate': {
         'backbone.mobilenet.stochastic_depth_drop_rate': 0.5

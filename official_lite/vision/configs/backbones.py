@@ -274,11 +274,13 @@ class EfficientNet(hyperparams.Config):
         model_id: Which size.
         se_ratio: Channels of squeeze-and-excitation relative to a block's input. 0 means none.
         stochastic_depth_drop_rate: Chance that a block is skipped in training, the same for all.
+        se_inner_activation: Activation inside squeeze-and-excitation. The paper's is swish.
     """
 
     model_id: EfficientNetId = 'b0'
     se_ratio: float = 0.0
     stochastic_depth_drop_rate: float = 0.0
+    se_inner_activation: str = 'relu'
 
     _weight_fields: ClassVar[tuple[str, ...]] = ('model_id', 'se_ratio')
 

@@ -9,7 +9,8 @@ convolution, is in the report's notes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 import keras
@@ -80,11 +81,23 @@ def open_source(model: keras.Model, path: str) -> ZooSource:
     _get_table(backbone)  # refuses before anything is downloaded
     specs = keras.layers.InputSpec(shape=[None, *_to_size(backbone.input_shape[1:3]), 3])
     network: zoo.ZooBackbone
-    if scheme == 'keras_applications':
-        network = keras_applications.KerasApplication(name, specs, weights='imagenet')
-    else:
-        network = keras_hub_backbone.KerasHubBackbone(name, specs)
-    return make_source(network, backbone, path)
+    with _float32():
+        if scheme == 'keras_applications':
+            network = keras_applications.KerasApplication(name, specs, weights='imagenet')
+        else:
+            network = keras_hub_backbone.KerasHubBackbone(name, specs)
+        return make_source(network, backbone, path)
+
+
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """A network made inside computes in float32, whatever the run does: what it makes of images counts."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy('float32')
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def make_source(network: zoo.ZooBackbone, backbone: keras.Model, path: str) -> ZooSource:

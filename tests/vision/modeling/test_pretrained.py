@@ -214,9 +214,9 @@ def test_another_depth() -> None:
     )
 
 
-def test_one_line_gives_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = [64, 96]
-    downloaded = []
+def _stand_in_for_downloads(monkeypatch: pytest.MonkeyPatch) -> list[keras.Model]:
+    """What `weights='imagenet'` gives from now on is in the list, with random weights."""
+    downloaded: list[keras.Model] = []
 
     def download(function: Any, input_shape: tuple[int, ...]) -> keras.Model:
         model = function(include_top=False, weights=None, input_shape=input_shape)
@@ -225,6 +225,12 @@ def test_one_line_gives_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) ->
         return model
 
     monkeypatch.setattr(keras_applications, '_download', download)
+    return downloaded
+
+
+def test_one_line_gives_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = [64, 96]
+    downloaded = _stand_in_for_downloads(monkeypatch)
     backbone = mobilenet.MobileNet('MobileNetV2', input_specs=_specs(size))
     model = classification_model.ClassificationModel(backbone, 3)
     report = initialization.load_pretrained(model, 'keras_applications:MobileNetV2')
@@ -241,6 +247,21 @@ def test_one_line_gives_what_keras_downloads(monkeypatch: pytest.MonkeyPatch) ->
     first = next(layer for layer in backbone.layers if layer.name.startswith('block_0'))
     found = first.norm0(first.conv0((pixels / 255 - mean) / np.array(stddev, np.float32)))
     _assert_equal(found[:, :-1, :-1], expected[:, :-1, :-1])
+
+
+@pytest.mark.slow
+def test_numbers_are_those_of_float32_in_a_run_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    downloaded = _stand_in_for_downloads(monkeypatch)
+    keras.config.set_dtype_policy('mixed_bfloat16')
+    backbone = resnet.ResNet(50, _specs(ODD))
+    source = pretrained.open_source(backbone, 'keras_applications:ResNet50')
+    assert keras.config.dtype_policy().name == 'mixed_bfloat16'
+    found = source.read('backbone/stem_conv/kernel')
+    theirs = np.array(downloaded[0].get_layer('conv1_conv').kernel)[:, :, ::-1]  # of blue first
+    scale = 255 * np.array(image_normalization.STDDEV_RGB, np.float32)
+    np.testing.assert_allclose(found, theirs * scale[:, None], rtol=1e-4, atol=1e-5)
 
 
 def _save_preset(backbone: Any, converter: Any, folder: pathlib.Path) -> str:

@@ -196,9 +196,12 @@ def build_efficientnet(
     backbone_config: Any,
     norm_activation_config: Any,
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
-    se_inner_activation: str = 'relu',
+    se_inner_activation: Optional[str] = None,
 ) -> EfficientNet:
-    """Builds an EfficientNet from a `Backbone` config whose type is 'efficientnet'."""
+    """Builds an EfficientNet from a `Backbone` config whose type is 'efficientnet'.
+
+    `se_inner_activation` stands for the config's, if it is given.
+    """
     config = builder_arguments.get_branch(backbone_config, 'efficientnet', 'backbone')
     return EfficientNet(
         model_id=config.model_id,
@@ -206,7 +209,7 @@ def build_efficientnet(
         se_ratio=config.se_ratio,
         stochastic_depth_drop_rate=config.stochastic_depth_drop_rate,
         activation=norm_activation_config.activation,
-        se_inner_activation=se_inner_activation,
+        se_inner_activation=se_inner_activation or config.se_inner_activation,
         use_sync_bn=norm_activation_config.use_sync_bn,
         norm_momentum=norm_activation_config.norm_momentum,
         norm_epsilon=norm_activation_config.norm_epsilon,
