@@ -246,7 +246,7 @@ def test_events_are_due_at_multiples_and_at_the_end(
 def test_d22_dry_run_counts_parameters_operations_and_memory() -> None:
     config = tiny_task.make_config(task__use_batch_norm=True)
     text = dry_run.dry_run(tf.distribute.get_strategy(), tiny_task.TinyTask(config.task), config)
-    rows = {line.split()[0]: line.split()[-1] for line in text.splitlines() if line[:2] == '  '}
+    rows = {words[0]: words[1] for words in map(str.split, text.splitlines()) if len(words) == 2}
     # Dense 4 to 8 and BatchNorm of 8; Dense 8 to 1.
     assert rows == {'backbone': '72', 'head': '9', 'total': '81', 'trainable': '65'}
     assert 'forward pass: 0.000 GFLOPs' in text

@@ -114,7 +114,7 @@ class TestTrainer:
         assert float({n: v for _, n, v in rows}['best/eval/error']) == _read_best(run)
 
     def test_tensorboard_shows_one_row_with_what_was_set(self, run: pathlib.Path) -> None:
-        (group,) = _list_sessions(run)
+        (group,) = [g for g in _list_sessions(run.parent) if g.name == run.name]
         shown = {
             name: value.string_value or value.number_value for name, value in group.hparams.items()
         }
@@ -193,7 +193,7 @@ class TestCallback:
         assert [line['step'] for line in steps] == [3, 6, 9]
         assert [line['val_loss'] for line in steps] == pytest.approx(history['val_loss'])
         assert end['best'] == {'val_loss': pytest.approx(min(history['val_loss']))}
-        (group,) = _list_sessions(tmp_path / 'a')
+        (group,) = _list_sessions(tmp_path)
         assert group.hparams['optimizer.class'].string_value == 'SGD'
         metrics = _metric_values(group.sessions[0])
         assert metrics['best/val_loss'] == pytest.approx(min(history['val_loss']))

@@ -232,7 +232,7 @@ def test_paths_endings_indices_and_what_is_inside_of_free_values() -> None:
             r"it sets task\.train_data\.global_batch_size, which 'batch_size' has set already",
         ),
         (
-            'task.model.backbone.mobilenet.model_id=x',
+            'task.model.backbone.mobilenet.model_id=MobileNetV1',
             r"the branch 'mobilenet' is not chosen",
         ),
         ('task.model.num_clases=3', r"did you mean 'num_classes'\?"),

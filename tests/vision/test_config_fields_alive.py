@@ -402,7 +402,7 @@ def test_d3_detection_fields_without_effect_are_refused(
 
 def test_d3_mobilenet_says_which_activations_are_its_own() -> None:
     config = _make_config('mobilenet', **{'norm_activation.activation': 'swish'})
-    with pytest.warns(UserWarning, match="activation='swish' .*MobileNetV2 has activations of its"):
+    with pytest.warns(UserWarning, match="activation='swish' .*MobileNetV2 has its own"):
         _build(config)
     with warnings.catch_warnings():
         warnings.simplefilter('error')

@@ -49,6 +49,6 @@ def test_one_row_where_all_is_alike():
     optimizer = optimizers.SGD(0.1)
     optimizer.build(model.trainable_variables)
     rows = layer_table.make_rows(model, optimizer, num_updates=1)
-    names = ['backbone/stem', 'backbone/block', 'head/cls', 'model/out']
+    names = ['model/out', 'backbone/stem', 'backbone/block', 'head/cls']
     assert [row.name for row in rows] == names
     assert {row.columns[1] for row in rows} == {'0.1'}

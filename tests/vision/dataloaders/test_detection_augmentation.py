@@ -126,8 +126,8 @@ def test_without_augmentation_nothing_is_added_to_the_graph(
     assert count(**many) == count(**two)
 
     class Nothing(detection_augmentation.Augmentation):
-        def change_record(self, image: Any, boxes: Any, key: Any) -> Any:
-            return image, boxes
+        def change_record(self, image: Any, boxes: Any, key: Any, masks: Any = None) -> Any:
+            return image, boxes, masks
 
         def change_resized(self, image: Any, key: Any) -> Any:
             return image

@@ -319,7 +319,6 @@ def test_missing_fields():
     [
         ({'max_num_eval_detections': 0}, 'expected 1 or more'),
         ({'max_num_eval_detections': None}, 'expected an integer'),
-        ({'include_mask': True}, 'cannot evaluate masks'),
         ({'class_names': ('a', 'b'), 'category_ids': (1,)}, 'expected 2 ids'),
         ({'annotation_file': '/nowhere/instances.json'}, 'cannot be read'),
     ],

@@ -144,7 +144,7 @@ def test_builder_says_that_the_activations_are_the_network_s_own(
 ) -> None:
     _build_from_config()
     assert not [w for w in recwarn if 'activation' in str(w.message)]
-    with pytest.warns(UserWarning, match='MobileDetCPU has activations of its own'):
+    with pytest.warns(UserWarning, match='MobileDetCPU has its own'):
         _build_from_config('swish')
 
 

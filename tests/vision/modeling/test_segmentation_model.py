@@ -264,7 +264,7 @@ def test_a_registered_head_takes_the_place_of_ours() -> None:
             {**_PANOPTIC, 'head.decoder_min_level': 2},
             'task.model.head: .*target_level=3, min_level=2',
         ),
-        ({'mask_scoring_head': {}}, r'task.model.mask_scoring_head: .*\[height, width\]'),
+        ({'mask_scoring_head': {}}, r'mask_scoring_head.fc_input_size: expected \[height, width\]'),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(overrides: dict[str, Any], match: str) -> None:

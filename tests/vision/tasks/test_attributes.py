@@ -13,7 +13,7 @@ from official_lite import errors
 from official_lite.core import task_factory, train_lib
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import retinanet as retinanet_cfg
-from official_lite.vision.tasks import attribute_labels, retinanet
+from official_lite.vision.tasks import attribute_labels, detection_anchors, retinanet
 from tests.vision.dataloaders import data_makers
 from tests.vision.tasks import tiny_detection
 
@@ -188,7 +188,7 @@ def test_losses_with_attributes_equal_model_garden(task: Any) -> None:
         'box_outputs': make(4),
         'attribute_outputs': {'age': make(2), 'colour': make(3), 'shape': make(2)},
     }
-    anchors = task._make_anchors(outputs)
+    anchors = detection_anchors.make_anchors(task.task_config.model, outputs['box_outputs'])
     labeler = garden_anchor.AnchorLabeler()
     images = []
     for image, count in enumerate((3, 0)):

