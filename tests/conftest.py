@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib.util
 import os
 import pathlib
@@ -15,6 +17,13 @@ import pytest
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--backbone`, which tests/vision/modeling/test_every_backbone.py reads."""
+    parser.addoption(
+        '--backbone', action='append', default=[], help="a registered backbone, 'module:name'"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +46,17 @@ def _restore_process_settings() -> Iterator[None]:
         sys.modules['tf_keras'].mixed_precision.set_global_policy('float32')
     if 'official_lite.core.randomness' in sys.modules:
         sys.modules['official_lite.core.randomness'].set_run_seed(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _free_memory() -> Iterator[None]:
+    """Gives back the models of a file's tests; a process of the whole set grows by gigabytes else."""
+    yield
+    if 'keras' in sys.modules:
+        sys.modules['keras'].utils.clear_session(free_memory=False)
+        gc.collect()
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)

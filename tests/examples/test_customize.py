@@ -46,6 +46,7 @@ for language, text in json.load(open('blocks.json')):
 """
 
 
+@pytest.mark.slow  # A minute and more: it trains.
 def test_all_blocks_run(
     blocks: list[tuple[str, str]], project: pathlib.Path, repo: pathlib.Path
 ) -> None:

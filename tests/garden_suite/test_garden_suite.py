@@ -18,6 +18,7 @@ _SLOW = (
     'decoders',
     'deeplab',
     'detection',
+    'rcnn',
     'segmentation',
     'serving',
 )
