@@ -15,7 +15,6 @@ from official_lite.modeling import hyperparams, variable_keys
 from official_lite.vision.configs import backbones as backbones_cfg
 from official_lite.vision.configs import common
 from official_lite.vision.modeling.backbones import factory, resnet, resnet_deeplab
-from tests import garden_weights
 
 IMAGES = keras.layers.InputSpec(shape=[None, 64, 96, 3])
 
@@ -212,62 +211,3 @@ def test_config_round_trip_and_stable_keys() -> None:
     keys = list(variable_keys.variable_keys({'backbone': model}))
     assert len(keys) == len(model.variables)
     assert 'backbone/stage_5_block_0/conv2/kernel' in keys
-
-
-# Parity
-
-GARDEN_NETWORKS: dict[str, dict[str, Any]] = {
-    'DeepLab': {'model_id': 50, 'output_stride': 16, 'stem_type': 'v1', 'multigrid': [1, 2, 4]},
-    'all options': {
-        'model_id': 50,
-        'output_stride': 8,
-        'stem_type': 'v1',
-        'multigrid': [2, 1, 3],
-        'last_stage_repeats': 2,
-        'se_ratio': 0.25,
-        'resnetd_shortcut': True,
-        'replace_stem_max_pool': True,
-        'activation': 'swish',
-        'norm_epsilon': 1e-5,
-    },
-}
-
-
-@pytest.mark.garden
-@pytest.mark.slow
-@pytest.mark.parametrize('name', GARDEN_NETWORKS)
-def test_dilated_resnet_equals_model_garden(name: str) -> None:
-    import tf_keras
-    from official.vision.modeling.backbones import resnet_deeplab as garden_resnet
-
-    options = GARDEN_NETWORKS[name]
-    spec = tf_keras.layers.InputSpec(shape=[None, 64, 96, 3])
-    theirs = garden_resnet.DilatedResNet(input_specs=spec, **options)
-    ours = resnet_deeplab.DilatedResNet(input_specs=IMAGES, **options)
-    garden_weights.randomize_weights(theirs)
-    garden_weights.carry_weights(theirs, ours)
-    assert len(ours.trainable_variables) == len(theirs.trainable_variables)
-    images = np.random.default_rng(1).normal(size=(2, 64, 96, 3)).astype(np.float32)
-    expected, got = theirs(images, training=False), ours(images, training=False)
-    assert set(expected) == set(got)
-    for level, value in expected.items():
-        reference = value.numpy()
-        error = np.abs(got[level].numpy() - reference).max() / max(1.0, np.abs(reference).max())
-        assert error < 1e-4, level
-
-
-@pytest.mark.garden
-@pytest.mark.slow
-@pytest.mark.parametrize('output_stride', [4, 8, 16, 32])
-@pytest.mark.parametrize('model_id', resnet_deeplab.DILATED_RESNET_IDS)
-def test_parameters_and_levels_equal_model_gardens(model_id: int, output_stride: int) -> None:
-    import tf_keras
-    from official.vision.modeling.backbones import resnet_deeplab as garden_resnet
-
-    with tf.Graph().as_default():  # no values
-        spec = tf_keras.layers.InputSpec(shape=[None, 64, 96, 3])
-        theirs = garden_resnet.DilatedResNet(model_id, output_stride, spec, se_ratio=0.25)
-        parameters = theirs.count_params()
-        specs = {level: tuple(shape) for level, shape in theirs.output_specs.items()}
-    ours = _build_without_values(model_id, output_stride, IMAGES, se_ratio=0.25)
-    assert (ours.count_params(), ours.output_specs) == (parameters, specs)

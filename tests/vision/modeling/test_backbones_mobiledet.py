@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import typing
 from typing import Any
 
@@ -162,50 +161,3 @@ def test_bfloat16_follows_float32(model_id: str) -> None:
         assert got[level].dtype == tf.bfloat16
         difference = tf.norm(tf.cast(got[level], tf.float32) - reference) / tf.norm(reference)
         assert difference < 0.05
-
-
-# Parity
-
-
-@pytest.mark.garden
-@pytest.mark.parametrize(
-    'options',
-    [
-        *({'model_id': name} for name in NETWORKS if name != 'MobileDetGPU'),
-        {'model_id': 'MobileDetGPU', 'filter_size_scale': 0.5, 'norm_epsilon': 1e-4},
-        {'model_id': 'MobileDetCPU', 'filter_size_scale': 0.55, 'use_sync_bn': True},
-        pytest.param({'model_id': 'MobileDetGPU'}, marks=pytest.mark.slow),
-    ],
-    ids=lambda options: '-'.join(map(str, options.values())),
-)
-def test_mobiledet_equals_model_garden(options: dict[str, Any]) -> None:
-    """Frozen outputs within 1e-4; each gradient within 1e-3 of its norm plus 1e-5 of the whole's."""
-    import tf_keras
-    from official.vision.modeling.backbones import mobiledet as garden_mobiledet
-
-    theirs = garden_mobiledet.MobileDet(
-        input_specs=tf_keras.layers.InputSpec(shape=SHAPE), **options
-    )
-    ours = mobiledet.MobileDet(input_specs=IMAGES, **options)
-    assert ours.count_params() == theirs.count_params()
-    trainable = [sum(math.prod(v.shape) for v in m.trainable_variables) for m in (theirs, ours)]
-    assert trainable[0] == trainable[1]
-    garden_weights.randomize_weights(theirs)
-    garden_weights.carry_weights(theirs, ours)
-    images = np.random.default_rng(1).normal(size=(2, *SHAPE[1:])).astype(np.float32)
-    pairs = [(a, b.value) for a, b in garden_weights.pair_variables(theirs, ours) if a.trainable]
-    outputs, gradients = [], []
-    for side, model in enumerate((theirs, ours)):
-        with tf.GradientTape() as tape:
-            found = model(images, training=False)
-            loss = tf.add_n([tf.reduce_mean(found[level] ** 2) for level in sorted(found)])
-        outputs.append(found)
-        gradients.append(tape.gradient(loss, [pair[side] for pair in pairs]))
-    assert set(outputs[0]) == set(outputs[1])
-    for level, reference in outputs[0].items():
-        scale = max(1.0, np.abs(reference).max())
-        assert np.abs(outputs[1][level] - reference).max() < 1e-4 * scale
-    whole = np.sqrt(sum(float(tf.reduce_sum(g**2)) for g in gradients[0]))
-    for (variable, _), expected, got in zip(pairs, *gradients, strict=True):
-        difference, norm = float(tf.norm(got - expected)), float(tf.norm(expected))
-        assert difference <= 1e-3 * norm + 1e-5 * whole, variable.name

@@ -14,7 +14,6 @@ from official_lite.modeling import hyperparams, performance, variable_keys
 from official_lite.vision.configs import backbones as backbones_cfg
 from official_lite.vision.configs import common
 from official_lite.vision.modeling.backbones import factory, resnet
-from tests import garden_weights
 
 IMAGES = keras.layers.InputSpec(shape=[None, 64, 96, 3])
 
@@ -241,74 +240,3 @@ def test_bfloat16_follows_float32(options: dict) -> None:
         assert got[level].dtype == tf.bfloat16
         difference = tf.norm(tf.cast(got[level], tf.float32) - reference) / tf.norm(reference)
         assert difference < 0.03
-
-
-# Parity
-
-GARDEN_RESNETS: dict[str, dict[str, Any]] = {
-    '18': {'model_id': 18},
-    '50': {'model_id': 50},
-    'RS 50': {'model_id': 50, 'activation': 'swish', **RS},
-    'RS, narrow, stem as wide as ever': {
-        'model_id': 26,
-        'depth_multiplier': 0.25,
-        'scale_stem': False,
-        'stem_type': 'v1',
-        'replace_stem_max_pool': True,
-        'se_ratio': 0.25,
-    },
-    'plain stem': {
-        'model_id': 10,
-        'depth_multiplier': 0.5,
-        'scale_stem': False,
-        'norm_epsilon': 1e-5,
-    },
-    'sync': {'model_id': 10, 'use_sync_bn': True, 'norm_epsilon': 1e-5},
-}
-
-
-def _compare(theirs: Any, ours: Any, images: np.ndarray) -> float:
-    """Largest difference of the outputs relative to max(1, largest reference)."""
-    garden_weights.randomize_weights(theirs)
-    garden_weights.carry_weights(theirs, ours)
-    expected, got = theirs(images, training=False), ours(images, training=False)
-    assert set(expected) == set(got)
-    worst = 0.0
-    for level, reference in expected.items():
-        reference = reference.numpy()
-        error = np.abs(got[level].numpy() - reference).max() / max(1.0, np.abs(reference).max())
-        worst = max(worst, float(error))
-    return worst
-
-
-@pytest.fixture(scope='module')
-def images() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(2, 64, 96, 3)).astype(np.float32)
-
-
-@pytest.mark.garden
-@pytest.mark.parametrize('name', GARDEN_RESNETS)
-def test_resnet_equals_model_garden(name: str, images: np.ndarray) -> None:
-    import tf_keras
-    from official.vision.modeling.backbones import resnet as garden_resnet
-
-    options = GARDEN_RESNETS[name]
-    theirs = garden_resnet.ResNet(
-        input_specs=tf_keras.layers.InputSpec(shape=[None, 64, 96, 3]), **options
-    )
-    ours = resnet.ResNet(input_specs=IMAGES, **options)
-    assert ours.count_params() == theirs.count_params()
-    assert _compare(theirs, ours, images) < 1e-4
-
-
-@pytest.mark.garden
-@pytest.mark.slow
-@pytest.mark.parametrize('model_id', [152, 200, 270, 350, 420])
-def test_deep_networks_have_as_many_parameters_as_model_gardens(model_id: int) -> None:
-    import tf_keras
-    from official.vision.modeling.backbones import resnet as garden_resnet
-
-    with tf.Graph().as_default():  # no values
-        spec = tf_keras.layers.InputSpec(shape=[None, 64, 96, 3])
-        theirs = garden_resnet.ResNet(model_id, spec, se_ratio=0.25).count_params()
-    assert _build_without_values(model_id, IMAGES, se_ratio=0.25).count_params() == theirs

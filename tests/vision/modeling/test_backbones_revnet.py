@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import typing
 from typing import Any
 
@@ -154,54 +153,3 @@ def test_bfloat16_follows_float32() -> None:
         assert got[level].dtype == tf.bfloat16
         difference = tf.norm(tf.cast(got[level], tf.float32) - reference) / tf.norm(reference)
         assert difference < 0.05
-
-
-# Parity
-
-
-def _pair_variables(theirs: Any, ours: revnet.RevNet) -> list[tuple[Any, Any]]:
-    """Pairs, (theirs, ours). Their reversible layers stand one by one, ours in groups."""
-    their_layers = [layer for layer in theirs.layers if layer.weights]
-    our_layers = [ours.get_layer('stem_conv'), ours.get_layer('stem_norm')]
-    our_layers += [block for group in _list_groups(ours) for block in group.blocks]
-    return [
-        pair
-        for layers in zip(their_layers, our_layers, strict=True)
-        for pair in garden_weights.pair_variables(*layers)
-    ]
-
-
-@pytest.mark.garden
-@pytest.mark.parametrize('model_id', [38, 56, pytest.param(104, marks=pytest.mark.slow)])
-def test_revnet_equals_model_garden(model_id: int) -> None:
-    """Frozen outputs within 1e-4; each gradient within 1e-3 of its norm plus 1e-5 of the whole's."""
-    import tf_keras
-    from official.vision.modeling.backbones import revnet as garden_revnet
-
-    theirs = garden_revnet.RevNet(model_id, tf_keras.layers.InputSpec(shape=SHAPE))
-    ours = revnet.RevNet(model_id, IMAGES)
-    assert ours.count_params() == theirs.count_params()
-    trainable = [sum(math.prod(v.shape) for v in m.trainable_variables) for m in (theirs, ours)]
-    assert trainable[0] == trainable[1]
-    garden_weights.randomize_weights(theirs, kernel_scale=0.5)
-    pairs = _pair_variables(theirs, ours)
-    assert len(pairs) == len(ours.variables)
-    for a, b in pairs:
-        b.assign(a.numpy())
-    images = np.random.default_rng(1).normal(size=(2, *SHAPE[1:])).astype(np.float32)
-    pairs = [(a, b.value) for a, b in pairs if a.trainable]
-    outputs, gradients = [], []
-    for side, model in enumerate((theirs, ours)):
-        with tf.GradientTape() as tape:
-            found = model(images, training=False)
-            loss = tf.add_n([tf.reduce_mean(found[level] ** 2) for level in sorted(found)])
-        outputs.append(found)
-        gradients.append(tape.gradient(loss, [pair[side] for pair in pairs]))
-    assert set(outputs[0]) == set(outputs[1])
-    for level, reference in outputs[0].items():
-        scale = max(1.0, np.abs(reference).max())
-        assert np.abs(outputs[1][level] - reference).max() < 1e-4 * scale
-    whole = np.sqrt(sum(float(tf.reduce_sum(g**2)) for g in gradients[0]))
-    for (variable, _), expected, got in zip(pairs, *gradients, strict=True):
-        difference, norm = float(tf.norm(got - expected)), float(tf.norm(expected))
-        assert difference <= 1e-3 * norm + 1e-5 * whole, variable.name
