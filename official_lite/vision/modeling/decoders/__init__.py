@@ -4,8 +4,9 @@ from official_lite import _lazy
 
 __getattr__, __dir__ = _lazy.attach(
     __name__,
-    submodules=('factory', 'fpn', 'nasfpn'),
+    submodules=('aspp', 'factory', 'fpn', 'nasfpn'),
     attributes={
+        'ASPP': f'{__name__}.aspp:ASPP',
         'FPN': f'{__name__}.fpn:FPN',
         'NASFPN': f'{__name__}.nasfpn:NASFPN',
     },
