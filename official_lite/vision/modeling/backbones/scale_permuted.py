@@ -49,10 +49,11 @@ class Node(NamedTuple):
     block_fn: str
 
 
-# Node, target and prefix of the layers' names -> the feature with the target's shape.
-Resample = Callable[[Node, BlockSpec, str], keras.KerasTensor]
-# Feature, specification, number (from 1) and name of the block -> its output.
-Block = Callable[[keras.KerasTensor, BlockSpec, int, str], keras.KerasTensor]
+# Node, target, prefix of the layers' names and constructor arguments -> the feature with the
+# target's shape.
+Resample = Callable[[Node, BlockSpec, str, dict[str, Any]], keras.KerasTensor]
+# Feature, specification, drop rate and name of the block -> its output.
+Group = Callable[[keras.KerasTensor, BlockSpec, Optional[float], str], keras.KerasTensor]
 
 
 def to_block_specs(
@@ -128,28 +129,28 @@ def get_shared_arguments(
     }
 
 
-def connect_blocks(
+def apply_network(
     stem: Sequence[Node],
     blocks: Sequence[BlockSpec],
+    config: dict[str, Any],
     *,
     resample: Resample,
-    apply_block: Block,
-    activation: str,
+    apply_group: Group,
 ) -> Features:
-    """Builds the blocks one after the other.
+    """Builds the blocks one after the other, and the endpoints.
 
     A block gets the sum of its two resampled inputs, activated. An output block also gets what has
-    fed no other block and has its shape.
+    fed no other block and has its shape. Of several output blocks with one level, the last one counts.
 
     Args:
         stem: Outputs of the two blocks of the stem.
         blocks: Specifications.
+        config: Constructor arguments of the network.
         resample: Gives an earlier block's output a later one's shape.
-        apply_block: Builds a block.
-        activation: Name of the activation function.
+        apply_group: Builds a block, which may stand several times in a row.
 
     Returns:
-        Features of the output blocks by level. Of several with one level, the last one.
+        Features by level, as `apply_endpoints` makes them.
     """
     nodes, num_uses = list(stem), [0] * len(stem)
     outputs: Features = {}
@@ -157,19 +158,22 @@ def connect_blocks(
         name = f'block_{index}'
         parents = []
         for place, offset in enumerate(block.input_offsets):
-            parents.append(resample(nodes[offset], block, f'{name}_input_{place}'))
+            parents.append(resample(nodes[offset], block, f'{name}_input_{place}', config))
             num_uses[offset] += 1
         if block.is_output:
             for j in _find_unused(nodes, num_uses, block.level, parents[0].shape[-1]):
                 parents.append(nodes[j].feature)
                 num_uses[j] += 1
-        x = keras.layers.Add(name=f'{name}_merge')(parents)
-        x = apply_block(activate(x, name, activation), block, index, name)
+        x = activate(keras.layers.Add(name=f'{name}_merge')(parents), name, config['activation'])
+        drop_rate = nn_layers.get_stochastic_depth_rate(
+            config['init_stochastic_depth_rate'], index, len(blocks)
+        )
+        x = apply_group(x, block, drop_rate, name)
         nodes.append(Node(x, block.level, block.block_fn))
         num_uses.append(0)
         if block.is_output:
             outputs[str(block.level)] = x
-    return outputs
+    return apply_endpoints(outputs, config)
 
 
 def _find_unused(

@@ -167,28 +167,15 @@ def _check(config: dict[str, Any], blocks: Sequence[BlockSpec]) -> None:
 def _apply_network(
     inputs: keras.KerasTensor, blocks: Sequence[BlockSpec], config: dict[str, Any]
 ) -> scale_permuted.Features:
-    num_blocks = len(blocks)
-
-    def resample(node: Node, target: BlockSpec, name: str) -> keras.KerasTensor:
-        return _resample(node, target, name, config)
-
-    def apply_block(
-        x: keras.KerasTensor, block: BlockSpec, index: int, name: str
+    def apply_group(
+        x: keras.KerasTensor, block: BlockSpec, drop_rate: Optional[float], name: str
     ) -> keras.KerasTensor:
-        drop_rate = nn_layers.get_stochastic_depth_rate(
-            config['init_stochastic_depth_rate'], index, num_blocks
-        )
-        filters = _get_filters(block.level, config)
-        return _apply_group(x, filters, 1, drop_rate, name, config)
+        return _apply_group(x, _get_filters(block.level, config), 1, drop_rate, name, config)
 
-    outputs = scale_permuted.connect_blocks(
-        _apply_stem(inputs, config),
-        blocks,
-        resample=resample,
-        apply_block=apply_block,
-        activation=config['activation'],
+    stem = _apply_stem(inputs, config)
+    return scale_permuted.apply_network(
+        stem, blocks, config, resample=_resample, apply_group=apply_group
     )
-    return scale_permuted.apply_endpoints(outputs, config)
 
 
 def _get_filters(level: int, config: dict[str, Any]) -> int:
