@@ -5,7 +5,6 @@ Source: Lin et al., Focal Loss for Dense Object Detection, https://arxiv.org/abs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from official_lite import errors
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
 from official_lite.modeling import regularizers
-from official_lite.vision import visualization
 from official_lite.vision.configs import retinanet as exp_cfg
 from official_lite.vision.dataloaders import (
     input_reader,
@@ -32,18 +30,15 @@ from official_lite.vision.tasks import (
     attribute_labels,
     data_facts,
     detection_anchors,
-    detection_pictures,
+    detection_task,
 )
-
-PICTURE_NAME = 'detections.png'
 
 _LOSS_NAMES = ('total_loss', 'cls_loss', 'box_loss', 'model_loss')
 _ATTRIBUTE_LOSS = 'attribute_loss/'
-_COCO = coco_evaluator.COCOEvaluator.name
 
 
 @task_factory.register_task_cls(exp_cfg.RetinaNetTask)
-class RetinaNetTask(base_task.Task):
+class RetinaNetTask(detection_task.DetectionTask):
     """Model, data, losses and evaluation of RetinaNet."""
 
     @classmethod
@@ -209,21 +204,6 @@ class RetinaNetTask(base_task.Task):
             category_ids=config.category_ids,
         )
 
-    def update_metrics(
-        self,
-        model: keras.Model,
-        metrics: Sequence[keras.metrics.Metric] | None,
-        labels: Mapping[str, Any],
-        outputs: Mapping[str, Any],
-        losses: Mapping[str, tf.Tensor],
-    ) -> None:
-        """Adds the losses of a batch, which weighs as much as it has valid examples."""
-        del model, outputs
-        is_valid = labels.get('is_valid')
-        weight = None if is_valid is None else tf.reduce_sum(tf.cast(is_valid, tf.float32))
-        for metric in metrics or ():
-            metric.update_state(losses[metric.name], sample_weight=weight)
-
     def validation_step(
         self,
         inputs: tuple[Any, Mapping[str, Any]],
@@ -237,43 +217,8 @@ class RetinaNetTask(base_task.Task):
         self.update_metrics(model, metrics, labels, outputs, losses)
         logs = {self.loss: losses[self.loss]}
         if self.task_config.use_coco_metrics:
-            logs[_COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
+            logs[detection_task.COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
         return logs
-
-    def detect(self, images: Any, labels: Mapping[str, Any], model: keras.Model) -> dict[str, Any]:
-        """Runs the model as in use; detections are clipped to what `image_info` says is image."""
-        return model(images, image_shape=labels['image_info'][:, 1, :], training=False)
-
-    def aggregate_logs(
-        self, state: Any = None, step_outputs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Gives the detections of one step to the evaluator, which is the state."""
-        if not self.task_config.use_coco_metrics or step_outputs is None:
-            return state
-        if state is None:
-            state = self._evaluator
-            state.reset_states()
-        state.update_state(*step_outputs[_COCO])
-        return state
-
-    def reduce_aggregated_logs(
-        self, aggregated_logs: Any, global_step: tf.Variable | None = None
-    ) -> base_task.Logs:
-        """The COCO metrics of all images; none if `use_coco_metrics` is off."""
-        del global_step
-        return {} if aggregated_logs is None else aggregated_logs.result()
-
-    def save_visualization(self, model: keras.Model, output_dir: str) -> str | None:
-        """Writes `detections.png`: validation images with detections, and ground truth in white."""
-        detect = tf.function(lambda images, labels: self.detect(images, labels, model))
-        picture = detection_pictures.make_picture(
-            self.build_inputs(self.task_config.validation_data),
-            detect,
-            class_names=self.task_config.class_names,
-        )
-        if picture is None:
-            return None
-        return visualization.save_png(picture, os.path.join(output_dir, PICTURE_NAME))
 
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
         config = self.task_config.model

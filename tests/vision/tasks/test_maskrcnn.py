@@ -14,7 +14,7 @@ from official_lite.modeling import hyperparams
 from official_lite.vision.configs import maskrcnn as configs
 from official_lite.vision.evaluation import self_check
 from official_lite.vision.serving import export_saved_model_lib
-from official_lite.vision.tasks import maskrcnn
+from official_lite.vision.tasks import detection_task, maskrcnn
 from tests.vision.tasks import tiny_masks
 
 
@@ -41,7 +41,7 @@ def test_a_run_reports_boxes_masks_and_losses(trained: Any) -> None:
     ):
         assert np.isfinite(logs[name]), name
     assert 'mask Precision mAP ByCategory/three' in logs
-    assert (pathlib.Path(model_dir) / 'visualization' / maskrcnn.PICTURE_NAME).is_file()
+    assert (pathlib.Path(model_dir) / 'visualization' / detection_task.PICTURE_NAME).is_file()
     assert params.task.model.num_classes == 11
 
 
