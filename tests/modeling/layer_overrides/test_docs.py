@@ -1,5 +1,6 @@
 """The blocks of docs/layer_overrides.md run."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -30,5 +31,5 @@ def test_yaml_blocks_are_valid():
 
 def test_every_setting_is_told():
     text = PAGE.read_text()
-    for name in filter(str.islower, configs.LayerOverride.__dataclass_fields__):
+    for name in (field.name for field in dataclasses.fields(configs.LayerOverride)):
         assert f'`{name}`' in text or f'{name}:' in text, name
