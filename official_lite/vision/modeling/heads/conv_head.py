@@ -1,4 +1,4 @@
-"""What the heads of a two-stage detector share: how they make their parts, and their configuration."""
+"""What heads share: how they make their parts, and their configuration."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ import tensorflow as tf
 from official_lite.modeling import activations, norm
 from official_lite.vision.modeling.layers import nn_layers
 
+# Spread of the kernels of an anchor head at the start.
+_TOWER_STDDEV = 0.01
+_PREDICTOR_STDDEV = 1e-5
+# The product of a depthwise and a pointwise kernel is what counts where there are both.
+_SEPARABLE_PREDICTOR_STDDEV = 0.03
+
 Shape = nn_layers.Shape
 MakeInitializer = Callable[[], keras.initializers.Initializer]
 
 
-class ConvHead(keras.layers.Layer):
-    """Convolutions with biases, each followed by batch normalisation and activation.
+class NormalizedHead(keras.layers.Layer):
+    """Layers that are each followed by batch normalisation and activation.
 
     Args:
         options: The head's own arguments, which become part of its configuration.
-        use_separable_conv: Whether convolutions are depthwise separable.
         activation: Name of the activation function.
         use_sync_bn: Whether batch normalisation uses the moments of all replicas.
         norm_momentum: Momentum of the moving statistics.
@@ -34,7 +39,6 @@ class ConvHead(keras.layers.Layer):
         self,
         options: Mapping[str, Any],
         *,
-        use_separable_conv: bool,
         activation: str,
         use_sync_bn: bool,
         norm_momentum: float,
@@ -48,7 +52,6 @@ class ConvHead(keras.layers.Layer):
         self._config: Mapping[str, Any] = types.MappingProxyType(
             {
                 **options,
-                'use_separable_conv': use_separable_conv,
                 'activation': activation,
                 'use_sync_bn': use_sync_bn,
                 'norm_momentum': norm_momentum,
@@ -59,8 +62,55 @@ class ConvHead(keras.layers.Layer):
         )
         self._activation = activations.get_activation(activation)
 
+    def _make_dense(
+        self, name: str, units: int, initializer: keras.initializers.Initializer
+    ) -> keras.layers.Dense:
+        return keras.layers.Dense(
+            units,
+            kernel_initializer=initializer,
+            kernel_regularizer=self._config['kernel_regularizer'],
+            bias_regularizer=self._config['bias_regularizer'],
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _make_depthwise_conv(self, name: str) -> keras.layers.DepthwiseConv2D:
+        return keras.layers.DepthwiseConv2D(
+            3,
+            padding='same',
+            use_bias=False,
+            depthwise_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            depthwise_regularizer=self._config['kernel_regularizer'],
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _make_norm(self, name: str) -> norm.BatchNormalization:
+        return norm.BatchNormalization(
+            self._config['norm_momentum'],
+            self._config['norm_epsilon'],
+            synchronized=self._config['use_sync_bn'],
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **nn_layers.serialize_arguments(self._config)}
+
+
+class ConvHead(NormalizedHead):
+    """A head of 3x3 or 1x1 convolutions with biases.
+
+    Its option `use_separable_conv` says whether they are depthwise separable.
+    """
+
     def _make_conv(
-        self, name: str, filters: int, kernel_size: int, make_initializer: MakeInitializer
+        self,
+        name: str,
+        filters: int,
+        kernel_size: int,
+        make_initializer: MakeInitializer,
+        **kwargs: Any,
     ) -> keras.layers.Layer:
         is_separable = self._config['use_separable_conv']
         kernels: dict[str, Any] = {}
@@ -76,27 +126,7 @@ class ConvHead(keras.layers.Layer):
             dtype=self.dtype_policy,
             name=name,
             **kernels,
-        )
-
-    def _make_dense(
-        self, name: str, units: int, initializer: keras.initializers.Initializer
-    ) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            kernel_initializer=initializer,
-            kernel_regularizer=self._config['kernel_regularizer'],
-            bias_regularizer=self._config['bias_regularizer'],
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
-    def _make_norm(self, name: str) -> norm.BatchNormalization:
-        return norm.BatchNormalization(
-            self._config['norm_momentum'],
-            self._config['norm_epsilon'],
-            synchronized=self._config['use_sync_bn'],
-            dtype=self.dtype_policy,
-            name=name,
+            **kwargs,
         )
 
     def _apply(
@@ -113,8 +143,30 @@ class ConvHead(keras.layers.Layer):
                 x = self._activation(norm_layer(layer(x), training=training))
         return x
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **nn_layers.serialize_arguments(self._config)}
+
+class AnchorHead(ConvHead):
+    """A head that predicts at every anchor: convolutions with normalisation, then predictors.
+
+    Its options `min_level` and `max_level` say on which levels it stands.
+    """
+
+    def __init__(self, options: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(options, **kwargs)
+        self._levels = tuple(
+            str(level) for level in range(options['min_level'], options['max_level'] + 1)
+        )
+
+    def _make_tower_initializer(self) -> keras.initializers.Initializer:
+        # Model Garden starts separable towers from Keras's default.
+        if self._config['use_separable_conv']:
+            return keras.initializers.GlorotUniform()
+        return keras.initializers.RandomNormal(stddev=_TOWER_STDDEV)
+
+    def _make_predictor_initializer(self) -> keras.initializers.Initializer:
+        is_separable = self._config['use_separable_conv']
+        return keras.initializers.RandomNormal(
+            stddev=_SEPARABLE_PREDICTOR_STDDEV if is_separable else _PREDICTOR_STDDEV
+        )
 
 
 def _apply_folded(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 import keras
 import tensorflow as tf
 
-from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
+from official_lite.modeling import norm
 from official_lite.vision.configs import retinanet as retinanet_cfg
-from official_lite.vision.modeling.heads import factory
+from official_lite.vision.modeling.heads import conv_head, factory
 from official_lite.vision.modeling.heads.rpn_head import RPNHead as RPNHead
-from official_lite.vision.modeling.layers import nn_layers, shared_convolution
+from official_lite.vision.modeling.layers import shared_convolution
 
 # Share of positive anchors that the classifier assumes at the start:
 # https://arxiv.org/abs/1708.02002, section 4.1.
@@ -24,7 +23,7 @@ Predictions = dict[str, tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class RetinaNetHead(keras.layers.Layer):
+class RetinaNetHead(conv_head.AnchorHead):
     """Class and box predictions of RetinaNet (https://arxiv.org/abs/1708.02002), and predictions of
     further attributes.
 
@@ -81,9 +80,7 @@ class RetinaNetHead(keras.layers.Layer):
         share_level_convs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        # A proxy, because Keras would wrap a plain dict.
-        self._config: Mapping[str, Any] = types.MappingProxyType(
+        super().__init__(
             {
                 'min_level': min_level,
                 'max_level': max_level,
@@ -94,19 +91,18 @@ class RetinaNetHead(keras.layers.Layer):
                 'attribute_heads': [dict(head) for head in attribute_heads or ()],
                 'share_classification_heads': share_classification_heads,
                 'use_separable_conv': use_separable_conv,
-                'activation': activation,
-                'use_sync_bn': use_sync_bn,
-                'norm_momentum': norm_momentum,
-                'norm_epsilon': norm_epsilon,
-                'kernel_regularizer': keras.regularizers.get(kernel_regularizer),
-                'bias_regularizer': keras.regularizers.get(bias_regularizer),
                 'num_params_per_anchor': num_params_per_anchor,
                 'share_level_convs': share_level_convs,
-            }
+            },
+            activation=activation,
+            use_sync_bn=use_sync_bn,
+            norm_momentum=norm_momentum,
+            norm_epsilon=norm_epsilon,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            **kwargs,
         )
         self._check()
-        self._levels = tuple(str(level) for level in range(min_level, max_level + 1))
-        self._activation = activations.get_activation(activation)
         self.cls_convs, self.cls_norms = self._make_tower(
             'cls', num_convs, num_filters, is_shared=share_level_convs
         )
@@ -156,39 +152,14 @@ class RetinaNetHead(keras.layers.Layer):
 
     # Parts
 
-    def _make_conv(
-        self, name: str, filters: int, kernel_stddev: Optional[float], **kwargs: Any
-    ) -> keras.layers.Layer:
-        """A 3x3 convolution; `kernel_stddev` None leaves Keras's own initialiser."""
-        config = self._config
-        prefixes = ('depthwise', 'pointwise') if config['use_separable_conv'] else ('kernel',)
-        for prefix in prefixes:
-            kwargs[f'{prefix}_regularizer'] = config['kernel_regularizer']
-            if kernel_stddev is not None:
-                kwargs[f'{prefix}_initializer'] = keras.initializers.RandomNormal(
-                    stddev=kernel_stddev
-                )
-        cls = keras.layers.SeparableConv2D if config['use_separable_conv'] else keras.layers.Conv2D
-        return cls(
-            filters,
-            kernel_size=3,
-            padding='same',
-            bias_regularizer=config['bias_regularizer'],
-            dtype=self.dtype_policy,
-            name=name,
-            **kwargs,
-        )
-
     def _make_tower(
         self, name: str, num_convs: int, num_filters: int, *, is_shared: bool
     ) -> tuple[list[Any], list[list[norm.BatchNormalization]]]:
         """Convolutions [conv], or [level][conv] if not shared, and normalisations [level][conv]."""
-        # Model Garden starts separable towers from Keras's default and others from N(0, 0.01).
-        stddev = None if self._config['use_separable_conv'] else 0.01
 
         def make_convs(prefix: str) -> list[keras.layers.Layer]:
             return [
-                self._make_conv(f'{prefix}_{i}', num_filters, stddev, use_bias=True)
+                self._make_conv(f'{prefix}_{i}', num_filters, 3, self._make_tower_initializer)
                 for i in range(num_convs)
             ]
 
@@ -202,33 +173,25 @@ class RetinaNetHead(keras.layers.Layer):
         ]
         return convs, norms
 
-    def _make_norm(self, name: str) -> norm.BatchNormalization:
-        return norm.BatchNormalization(
-            self._config['norm_momentum'],
-            self._config['norm_epsilon'],
-            synchronized=self._config['use_sync_bn'],
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def _make_predictor(
         self, name: str, num_values: int, *, is_shared: bool, prior: Optional[float] = None
     ) -> Any:
         """A convolution, or one for each level, that gives `num_values` per anchor."""
-        stddev = 0.03 if self._config['use_separable_conv'] else 1e-5
         bias = 'zeros' if prior is None else initializers_lib.make_prior_bias_initializer(prior)
         if is_shared:
             return self._make_conv(
                 name,
                 num_values * self._config['num_anchors_per_location'],
-                stddev,
+                3,
+                self._make_predictor_initializer,
                 bias_initializer=bias,
             )
         return [
             self._make_conv(
                 f'{name}_{level}',
                 num_values * self._get_num_anchors(level),
-                stddev,
+                3,
+                self._make_predictor_initializer,
                 bias_initializer=bias,
             )
             for level in self._levels
@@ -365,9 +328,6 @@ class RetinaNetHead(keras.layers.Layer):
                     predictor, cls_x if owner is None else towers[owner]
                 )
         return scores, boxes, attributes
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **nn_layers.serialize_arguments(dict(self._config))}
 
 
 def _build_once(layer: keras.layers.Layer, shape: tuple[Optional[int], ...]) -> None:

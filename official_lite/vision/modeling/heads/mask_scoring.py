@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import keras
 import tensorflow as tf
 
-from official_lite.modeling import activations, norm
+from official_lite.vision.modeling.heads import conv_head
 from official_lite.vision.modeling.layers import nn_layers, resizing
 
 Shape = nn_layers.Shape
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class MaskScoring(keras.layers.Layer):
+class MaskScoring(conv_head.NormalizedHead):
     """Predicts the IoU of each class from segmentation logits (https://arxiv.org/abs/1903.00241).
 
     3x3 convolutions, a resize to a fixed size, and dense layers, each with batch normalisation and
@@ -62,9 +61,7 @@ class MaskScoring(keras.layers.Layer):
         bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{'name': 'mask_scoring', **kwargs})
-        # A proxy, because Keras would wrap a plain dict.
-        self._config: Mapping[str, Any] = types.MappingProxyType(
+        super().__init__(
             {
                 'num_classes': num_classes,
                 'fc_input_size': list(fc_input_size),
@@ -73,13 +70,14 @@ class MaskScoring(keras.layers.Layer):
                 'use_depthwise_convolution': use_depthwise_convolution,
                 'fc_dims': fc_dims,
                 'num_fcs': num_fcs,
-                'activation': activation,
-                'use_sync_bn': use_sync_bn,
-                'norm_momentum': norm_momentum,
-                'norm_epsilon': norm_epsilon,
-                'kernel_regularizer': keras.regularizers.get(kernel_regularizer),
-                'bias_regularizer': keras.regularizers.get(bias_regularizer),
-            }
+            },
+            activation=activation,
+            use_sync_bn=use_sync_bn,
+            norm_momentum=norm_momentum,
+            norm_epsilon=norm_epsilon,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            **{'name': 'mask_scoring', **kwargs},
         )
         if len(fc_input_size) != 2 or min(fc_input_size) < 1:
             raise ValueError(
@@ -87,11 +85,19 @@ class MaskScoring(keras.layers.Layer):
                 'Expected fc_input_size to be [height, width], such as [7, 7]. '
                 f'Received: {list(fc_input_size)}'
             )
-        self._activation = activations.get_activation(activation)
         self._make_convs()
-        self.fcs = [self._make_dense(f'fc_{i}', fc_dims) for i in range(num_fcs)]
+        self.fcs = [
+            self._make_dense(
+                f'fc_{i}',
+                fc_dims,
+                keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_out', 'uniform'),
+            )
+            for i in range(num_fcs)
+        ]
         self.fc_norms = [self._make_norm(f'fc_norm_{i}') for i in range(num_fcs)]
-        self.classifier = self._make_dense('iou_scores', num_classes)
+        self.classifier = self._make_dense(
+            'iou_scores', num_classes, keras.initializers.RandomNormal(stddev=0.01)
+        )
 
     def _make_convs(self) -> None:
         config = self._config
@@ -99,17 +105,7 @@ class MaskScoring(keras.layers.Layer):
         is_separable = config['use_depthwise_convolution']
         for index in range(config['num_convs']):
             if is_separable:
-                self.convs.append(
-                    keras.layers.DepthwiseConv2D(
-                        3,
-                        padding='same',
-                        use_bias=False,
-                        depthwise_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                        depthwise_regularizer=config['kernel_regularizer'],
-                        dtype=self.dtype_policy,
-                        name=f'depthwise_conv_{index}',
-                    )
-                )
+                self.convs.append(self._make_depthwise_conv(f'depthwise_conv_{index}'))
             self.convs.append(
                 keras.layers.Conv2D(
                     config['num_filters'],
@@ -126,43 +122,11 @@ class MaskScoring(keras.layers.Layer):
             )
         self.conv_norms = [self._make_norm(f'norm_{i}') for i in range(len(self.convs))]
 
-    def _make_dense(self, name: str, units: int) -> keras.layers.Dense:
-        initializer: keras.initializers.Initializer = (
-            keras.initializers.RandomNormal(stddev=0.01)
-            if name == 'iou_scores'
-            else keras.initializers.VarianceScaling(1 / 3.0, 'fan_out', 'uniform')
-        )
-        return keras.layers.Dense(
-            units,
-            kernel_initializer=initializer,
-            kernel_regularizer=self._config['kernel_regularizer'],
-            bias_regularizer=self._config['bias_regularizer'],
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
-    def _make_norm(self, name: str) -> norm.BatchNormalization:
-        return norm.BatchNormalization(
-            self._config['norm_momentum'],
-            self._config['norm_epsilon'],
-            synchronized=self._config['use_sync_bn'],
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def build(self, input_shape: Shape) -> None:
-        shape: Shape = tuple(input_shape)
-        for conv, norm_layer in zip(self.convs, self.conv_norms, strict=True):
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
-            norm_layer.build(shape)
+        shape = conv_head.build_pairs(self.convs, self.conv_norms, tuple(input_shape))
         height, width = self._config['fc_input_size']
         shape = (shape[0], height * width * (shape[-1] or 0))
-        for dense, norm_layer in zip(self.fcs, self.fc_norms, strict=True):
-            dense.build(shape)
-            shape = dense.compute_output_shape(shape)
-            norm_layer.build(shape)
-        self.classifier.build(shape)
+        self.classifier.build(conv_head.build_pairs(self.fcs, self.fc_norms, shape))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self._config['num_classes'])
@@ -177,6 +141,3 @@ class MaskScoring(keras.layers.Layer):
         for dense, norm_layer in zip(self.fcs, self.fc_norms, strict=True):
             x = self._activation(norm_layer(dense(x), training=training))
         return self.classifier(x)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **nn_layers.serialize_arguments(self._config)}

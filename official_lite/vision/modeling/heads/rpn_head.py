@@ -13,15 +13,9 @@ from official_lite.vision.modeling.layers import shared_convolution
 
 Predictions = dict[str, tf.Tensor]
 
-# Spread of the kernels at the start.
-_TOWER_STDDEV = 0.01
-_PREDICTOR_STDDEV = 1e-5
-# The product of a depthwise and a pointwise kernel is what counts where there are both.
-_SEPARABLE_PREDICTOR_STDDEV = 0.03
-
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class RPNHead(conv_head.ConvHead):
+class RPNHead(conv_head.AnchorHead):
     """Tells which anchors hold an object, and where (https://arxiv.org/abs/1506.01497, section 3.1).
 
     3x3 convolutions with batch normalisation and activation, then a 1x1 convolution each for scores
@@ -65,8 +59,8 @@ class RPNHead(conv_head.ConvHead):
                 'num_anchors_per_location': num_anchors_per_location,
                 'num_convs': num_convs,
                 'num_filters': num_filters,
+                'use_separable_conv': use_separable_conv,
             },
-            use_separable_conv=use_separable_conv,
             activation=activation,
             use_sync_bn=use_sync_bn,
             norm_momentum=norm_momentum,
@@ -75,7 +69,6 @@ class RPNHead(conv_head.ConvHead):
             bias_regularizer=bias_regularizer,
             **kwargs,
         )
-        self._levels = tuple(str(level) for level in range(min_level, max_level + 1))
         self.convs = [
             self._make_conv(f'conv_{i}', num_filters, 3, self._make_tower_initializer)
             for i in range(num_convs)
@@ -89,18 +82,6 @@ class RPNHead(conv_head.ConvHead):
         )
         self.box_regressor = self._make_conv(
             'box_regressor', 4 * num_anchors_per_location, 1, self._make_predictor_initializer
-        )
-
-    def _make_tower_initializer(self) -> keras.initializers.Initializer:
-        # Model Garden starts separable towers from Keras's default.
-        if self._config['use_separable_conv']:
-            return keras.initializers.GlorotUniform()
-        return keras.initializers.RandomNormal(stddev=_TOWER_STDDEV)
-
-    def _make_predictor_initializer(self) -> keras.initializers.Initializer:
-        is_separable = self._config['use_separable_conv']
-        return keras.initializers.RandomNormal(
-            stddev=_SEPARABLE_PREDICTOR_STDDEV if is_separable else _PREDICTOR_STDDEV
         )
 
     def build(self, input_shape: Mapping[str, Sequence[Optional[int]]]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Mapping
 from typing import Any, Optional, Union
 
 import keras
 import tensorflow as tf
 
-from official_lite.modeling import activations, norm
+from official_lite.modeling import activations
+from official_lite.vision.modeling.heads import conv_head
 from official_lite.vision.modeling.heads.mask_scoring import MaskScoring
 from official_lite.vision.modeling.layers import feature_fusion as fusion_layers
 from official_lite.vision.modeling.layers import nn_layers, resizing
@@ -32,7 +32,7 @@ FEATURE_FUSIONS = (*LOW_LEVEL_FUSIONS, 'pyramid_fusion', 'panoptic_fpn_fusion')
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
-class SegmentationHead(keras.layers.Layer):
+class SegmentationHead(conv_head.NormalizedHead):
     """Feature fusion, convolutions and a classifier of every place.
 
     Input: a pair of the backbone's and the decoder's features, each a dict of feature maps by level
@@ -98,9 +98,7 @@ class SegmentationHead(keras.layers.Layer):
         bias_regularizer: Optional[keras.regularizers.Regularizer] = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{'name': 'segmentation_head', **kwargs})
-        # A proxy, because Keras would wrap a plain dict.
-        self._config: Mapping[str, Any] = types.MappingProxyType(
+        super().__init__(
             {
                 'num_classes': num_classes,
                 'level': level,
@@ -115,18 +113,18 @@ class SegmentationHead(keras.layers.Layer):
                 'low_level': low_level,
                 'low_level_num_filters': low_level_num_filters,
                 'num_decoder_filters': num_decoder_filters,
-                'activation': activation,
                 'logit_activation': logit_activation,
-                'use_sync_bn': use_sync_bn,
-                'norm_momentum': norm_momentum,
-                'norm_epsilon': norm_epsilon,
-                'kernel_regularizer': keras.regularizers.get(kernel_regularizer),
-                'bias_regularizer': keras.regularizers.get(bias_regularizer),
-            }
+            },
+            activation=activation,
+            use_sync_bn=use_sync_bn,
+            norm_momentum=norm_momentum,
+            norm_epsilon=norm_epsilon,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            **{'name': 'segmentation_head', **kwargs},
         )
         _check_fusion(self._config)
         self._pyramid: tuple[str, ...] = ()
-        self._activation = activations.get_activation(activation)
         self._make_fusion()
         self._make_convs()
         self.upsampling = (
@@ -159,15 +157,6 @@ class SegmentationHead(keras.layers.Layer):
             **{'use_bias': False, **kwargs},
         )
 
-    def _make_norm(self, name: str) -> norm.BatchNormalization:
-        return norm.BatchNormalization(
-            self._config['norm_momentum'],
-            self._config['norm_epsilon'],
-            synchronized=self._config['use_sync_bn'],
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def _make_fusion(self) -> None:
         """Creates `dlv3p_conv` and `dlv3p_norm`, or `panoptic_fpn_fusion`, if need be."""
         config = self._config
@@ -195,17 +184,7 @@ class SegmentationHead(keras.layers.Layer):
         is_separable = config['use_depthwise_convolution']
         for index in range(config['num_convs']):
             if is_separable:
-                self.convs.append(
-                    keras.layers.DepthwiseConv2D(
-                        3,
-                        padding='same',
-                        use_bias=False,
-                        depthwise_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                        depthwise_regularizer=config['kernel_regularizer'],
-                        dtype=self.dtype_policy,
-                        name=f'depthwise_conv_{index}',
-                    )
-                )
+                self.convs.append(self._make_depthwise_conv(f'depthwise_conv_{index}'))
             kernel_size = 1 if is_separable else 3
             self.convs.append(self._make_conv(f'conv_{index}', config['num_filters'], kernel_size))
         self.norms = [self._make_norm(f'norm_{index}') for index in range(len(self.convs))]
@@ -231,11 +210,7 @@ class SegmentationHead(keras.layers.Layer):
                 shapes by level or one shape.
         """
         shape = self._build_fusion(*input_shape)
-        for conv, norm_layer in zip(self.convs, self.norms, strict=True):
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
-            norm_layer.build(shape)
-        self.classifier.build(shape)
+        self.classifier.build(conv_head.build_pairs(self.convs, self.norms, shape))
 
     def _build_fusion(self, backbone_shapes: Any, decoder_shapes: Any) -> Shape:
         """Builds what fuses; returns the shape of fused features, their size left open."""
@@ -308,9 +283,6 @@ class SegmentationHead(keras.layers.Layer):
         low = self._activation(self.dlv3p_norm(self.dlv3p_conv(low), training=training))
         x = resizing.resize(tf.cast(x, low.dtype), resizing.get_size(low))
         return tf.concat([x, low], -1) if config['feature_fusion'] == 'deeplabv3plus' else x + low
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **nn_layers.serialize_arguments(self._config)}
 
 
 def _check_fusion(config: Mapping[str, Any]) -> None:
