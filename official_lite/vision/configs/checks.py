@@ -6,7 +6,14 @@ from typing import Protocol
 
 from official_lite.modeling import hyperparams
 
-__all__ = ['check_detector', 'check_least', 'check_range', 'check_share']
+__all__ = [
+    'check_detector',
+    'check_least',
+    'check_one_source',
+    'check_range',
+    'check_scales',
+    'check_share',
+]
 
 
 def check_share(config: hyperparams.Config, report: hyperparams.Report, *names: str) -> None:
@@ -38,6 +45,32 @@ def check_least(
     for name in names:
         if getattr(config, name) < least:
             report(name, expected=f'{least:g} or more')
+
+
+def check_scales(config: hyperparams.Config, report: hyperparams.Report) -> None:
+    """Reports random scales, `aug_scale_min` to `aug_scale_max`, that are no range above 0."""
+    if not 0 < config.aug_scale_min <= config.aug_scale_max:
+        limit = config.aug_scale_max
+        report('aug_scale_min', expected=f'more than 0 and at most aug_scale_max ({limit:g})')
+
+
+def check_one_source(
+    config: hyperparams.Config, report: hyperparams.Report, *, empty: str = "''"
+) -> None:
+    """Reports data that are named twice, by `source` and by Model Garden's fields.
+
+    Args:
+        config: A config of data.
+        report: What takes a field that is wrong.
+        empty: How such a field says that it names none.
+    """
+    for name in ('input_path', 'tfds_name'):
+        if config.source.type is not None and getattr(config, name):
+            report(
+                name,
+                expected='not set, because source.type is',
+                hint=f'choose one of them: {name}={empty} or source.type=null',
+            )
 
 
 class _Detector(Protocol):

@@ -9,7 +9,7 @@ from typing import Literal, Optional, Union
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import common
-from official_lite.vision.configs.checks import check_range, check_share
+from official_lite.vision.configs.checks import check_one_source, check_range, check_share
 from official_lite.vision.configs.data_sources import Orientation
 
 __all__ = [
@@ -199,13 +199,7 @@ class DataConfig(cfg.DataConfig):
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
-        for name in ('input_path', 'tfds_name'):
-            if self.source.type is not None and getattr(self, name):
-                report(
-                    name,
-                    expected='not set, because source.type is',
-                    hint=f"choose one of them: {name}='' or source.type=null",
-                )
+        check_one_source(self, report)
         if self.color_jitter < 0:
             report('color_jitter', expected='0 or more')
         if self.crop_area_range is not None:

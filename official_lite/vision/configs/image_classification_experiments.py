@@ -6,7 +6,7 @@ from typing import Literal
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
-from official_lite.vision.configs import common, own_data
+from official_lite.vision.configs import common, own_data, recipes
 from official_lite.vision.configs.image_classification_data import (
     ClassificationSource,
     DataConfig,
@@ -20,17 +20,11 @@ from official_lite.vision.configs.image_classification_task import (
 
 __all__ = ['classification_custom', 'image_classification']
 
-# A config whose training data or validation data does not say what it is for is refused.
-_RESTRICTIONS = [
-    'task.train_data.is_training != None',
-    'task.validation_data.is_training != None',
-]
-
 
 @exp_factory.register_config_factory('image_classification')
 def image_classification() -> cfg.ExperimentConfig:
     """Image classification with Model Garden's defaults; sizes, data and optimizer are not set."""
-    return cfg.ExperimentConfig(task=ImageClassificationTask(), restrictions=_RESTRICTIONS)
+    return cfg.ExperimentConfig(task=ImageClassificationTask(), restrictions=recipes.RESTRICTIONS)
 
 
 @exp_factory.register_config_factory('classification_custom')
@@ -62,7 +56,7 @@ def classification_custom() -> cfg.ExperimentConfig:
                 peak=4e-3, train_steps=train_steps, weight_decay_rate=0.02
             ),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 

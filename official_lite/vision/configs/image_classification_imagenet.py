@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common
+from official_lite.vision.configs import backbones, common, recipes
 from official_lite.vision.configs.image_classification_data import DataConfig
 from official_lite.vision.configs.image_classification_task import (
     ImageClassificationModel,
@@ -27,12 +27,6 @@ __all__ = [
     'image_classification_imagenet_revnet',
     'image_classification_imagenet_vit_finetune',
     'image_classification_imagenet_vit_pretrain',
-]
-
-# A config whose training data or validation data does not say what it is for is refused.
-_RESTRICTIONS = [
-    'task.train_data.is_training != None',
-    'task.validation_data.is_training != None',
 ]
 
 IMAGENET_TRAIN_EXAMPLES = 1281167
@@ -67,7 +61,7 @@ def image_classification_imagenet() -> cfg.ExperimentConfig:
                 [rate * _IMAGENET_BATCH / 256 for rate in (0.1, 0.01, 0.001, 0.0001)]
             ),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -110,7 +104,7 @@ def image_classification_imagenet_resnetrs() -> cfg.ExperimentConfig:
             ema={'average_decay': 0.9999, 'trainable_weights_only': False},
             learning_rate=_cosine(1.6, epochs=350),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -137,7 +131,7 @@ def image_classification_imagenet_revnet() -> cfg.ExperimentConfig:
             optimizer=_sgd(),
             learning_rate=_stepwise([0.8, 0.08, 0.008, 0.0008]),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -178,7 +172,7 @@ def image_classification_imagenet_mobilenet() -> cfg.ExperimentConfig:
                 },
             },
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -217,7 +211,7 @@ def image_classification_imagenet_deit_pretrain() -> cfg.ExperimentConfig:
             optimizer=_adamw(weight_decay_rate=0.05),
             learning_rate=_cosine(0.0005 * _IMAGENET_BATCH / 512, epochs=300),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -242,7 +236,7 @@ def image_classification_imagenet_vit_pretrain() -> cfg.ExperimentConfig:
             learning_rate=_cosine(0.003 * _IMAGENET_BATCH / 4096, epochs=300),
             warmup_steps=10000,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -250,7 +244,7 @@ def image_classification_imagenet_vit_pretrain() -> cfg.ExperimentConfig:
 def image_classification_imagenet_vit_finetune() -> cfg.ExperimentConfig:
     """ViT-B/16 on ImageNet at 384 px for 20,000 steps, from a checkpoint that you name."""
     batch_size = 512
-    steps_per_epoch = IMAGENET_TRAIN_EXAMPLES // batch_size
+    steps_per_epoch = _count_steps(batch_size)
     return cfg.ExperimentConfig(
         task=ImageClassificationTask(
             model=ImageClassificationModel(
@@ -263,10 +257,7 @@ def image_classification_imagenet_vit_finetune() -> cfg.ExperimentConfig:
         trainer=cfg.TrainerConfig(
             train_steps=20000,
             validation_steps=IMAGENET_VAL_EXAMPLES // batch_size,
-            validation_interval=steps_per_epoch,
-            steps_per_loop=steps_per_epoch,
-            summary_interval=steps_per_epoch,
-            checkpoint_interval=steps_per_epoch,
+            **recipes.get_intervals(steps_per_epoch),
             optimizer_config=optimization.OptimizationConfig(
                 {
                     'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9, 'global_clipnorm': 1.0}},
@@ -277,7 +268,7 @@ def image_classification_imagenet_vit_finetune() -> cfg.ExperimentConfig:
                 }
             ),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -315,10 +306,7 @@ def _imagenet_trainer(
     return cfg.TrainerConfig(
         train_steps=epochs * steps_per_epoch,
         validation_steps=IMAGENET_VAL_EXAMPLES // _IMAGENET_BATCH,
-        validation_interval=steps_per_epoch,
-        steps_per_loop=steps_per_epoch,
-        summary_interval=steps_per_epoch,
-        checkpoint_interval=steps_per_epoch,
+        **recipes.get_intervals(steps_per_epoch),
         optimizer_config=optimization.OptimizationConfig(
             {
                 'optimizer': optimizer,

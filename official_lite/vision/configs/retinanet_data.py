@@ -8,7 +8,7 @@ from typing import Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import common
+from official_lite.vision.configs import checks, common
 
 __all__ = ['DataConfig', 'DataDecoder', 'Parser', 'TfExampleDecoder', 'TfExampleDecoderLabelMap']
 
@@ -70,18 +70,12 @@ class Parser(hyperparams.Config):
     mosaic: Optional[common.Mosaic] = None
 
     def _check(self, report: hyperparams.Report) -> None:
-        for name in ('num_channels', 'max_num_instances'):
-            if getattr(self, name) < 1:
-                report(name, expected='1 or more')
-        for name in ('match_threshold', 'unmatched_threshold'):
-            if not 0 <= getattr(self, name) <= 1:
-                report(name, expected='0 to 1')
+        checks.check_least(self, report, 1, 'num_channels', 'max_num_instances')
+        checks.check_share(self, report, 'match_threshold', 'unmatched_threshold')
         if self.unmatched_threshold > self.match_threshold:
             limit = self.match_threshold
             report('unmatched_threshold', expected=f'at most match_threshold ({limit:g})')
-        if not 0 < self.aug_scale_min <= self.aug_scale_max:
-            limit = self.aug_scale_max
-            report('aug_scale_min', expected=f'more than 0 and at most aug_scale_max ({limit:g})')
+        checks.check_scales(self, report)
 
 
 @dataclasses.dataclass
@@ -117,12 +111,6 @@ class DataConfig(cfg.DataConfig):
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
-        for name in ('input_path', 'tfds_name'):
-            if self.source.type is not None and getattr(self, name):
-                report(
-                    name,
-                    expected='not set, because source.type is',
-                    hint=f"choose one of them: {name}='' or source.type=null",
-                )
+        checks.check_one_source(self, report)
         if self.parser.mosaic is not None and 0 < self.global_batch_size < 4:
             report('global_batch_size', expected='4 or more, because parser.mosaic is set')

@@ -7,8 +7,7 @@ from typing import Literal
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
-from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders, own_data
+from official_lite.vision.configs import backbones, common, decoders, own_data, recipes
 from official_lite.vision.configs.retinanet_data import DataConfig, Parser
 from official_lite.vision.configs.retinanet_model import (
     Anchor,
@@ -26,17 +25,11 @@ __all__ = [
     'retinanet_spinenet_coco',
 ]
 
-# A config whose training data or validation data does not say what it is for is refused.
-_RESTRICTIONS = [
-    'task.train_data.is_training != None',
-    'task.validation_data.is_training != None',
-]
-
 
 @exp_factory.register_config_factory('retinanet')
 def retinanet() -> cfg.ExperimentConfig:
     """RetinaNet with Model Garden's defaults; sizes, data and optimizer are not set."""
-    return cfg.ExperimentConfig(task=RetinaNetTask(), restrictions=_RESTRICTIONS)
+    return cfg.ExperimentConfig(task=RetinaNetTask(), restrictions=recipes.RESTRICTIONS)
 
 
 COCO_INPUT_PATH_BASE = 'coco'
@@ -68,7 +61,7 @@ def retinanet_resnetfpn_coco() -> cfg.ExperimentConfig:
             validation_data=_coco_validation_data(),
         ),
         trainer=_coco_trainer(epochs=72, drop_epochs=[57, 67], warmup_steps=500),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -99,11 +92,7 @@ def retinanet_spinenet_coco() -> cfg.ExperimentConfig:
             validation_data=_coco_validation_data(),
         ),
         trainer=_coco_trainer(epochs=500, drop_epochs=[475, 490], warmup_steps=2000),
-        restrictions=[
-            *_RESTRICTIONS,
-            'task.model.min_level == task.model.backbone.spinenet.min_level',
-            'task.model.max_level == task.model.backbone.spinenet.max_level',
-        ],
+        restrictions=recipes.SPINENET_RESTRICTIONS,
     )
 
 
@@ -135,7 +124,7 @@ def retinanet_mobile_coco() -> cfg.ExperimentConfig:
             validation_data=_coco_validation_data(),
         ),
         trainer=_coco_trainer(epochs=600, drop_epochs=[575, 590], warmup_steps=2000),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -163,25 +152,11 @@ def _coco_trainer(epochs: int, drop_epochs: list[int], warmup_steps: int) -> cfg
     return cfg.TrainerConfig(
         train_steps=epochs * steps_per_epoch,
         validation_steps=COCO_VAL_EXAMPLES // _COCO_EVAL_BATCH,
-        validation_interval=steps_per_epoch,
-        steps_per_loop=steps_per_epoch,
-        summary_interval=steps_per_epoch,
-        checkpoint_interval=steps_per_epoch,
-        optimizer_config=optimization.OptimizationConfig(
-            {
-                'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9}},
-                'learning_rate': {
-                    'type': 'stepwise',
-                    'stepwise': {
-                        'boundaries': [epoch * steps_per_epoch for epoch in drop_epochs],
-                        'values': [0.32 * scale, 0.032 * scale, 0.0032 * scale],
-                    },
-                },
-                'warmup': {
-                    'type': 'linear',
-                    'linear': {'warmup_steps': warmup_steps, 'warmup_learning_rate': 0.0067},
-                },
-            }
+        **recipes.get_intervals(steps_per_epoch),
+        optimizer_config=recipes.get_stepwise_sgd(
+            boundaries=[epoch * steps_per_epoch for epoch in drop_epochs],
+            values=[0.32 * scale, 0.032 * scale, 0.0032 * scale],
+            warmup_steps=warmup_steps,
         ),
     )
 
@@ -207,7 +182,7 @@ def retinanet_custom() -> cfg.ExperimentConfig:
             best_checkpoint_eval_metric='AP',
             optimizer_config=own_data.get_adamw(peak=8e-3, train_steps=train_steps),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 

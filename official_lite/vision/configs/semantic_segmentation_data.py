@@ -9,7 +9,7 @@ from typing import Optional, Union
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import common
-from official_lite.vision.configs.checks import check_share
+from official_lite.vision.configs.checks import check_one_source, check_scales, check_share
 from official_lite.vision.configs.data_sources import EmbeddedSource, Orientation, TfrecordSource
 
 __all__ = ['DataConfig', 'DenseFeatureConfig', 'PngPairsSource', 'SegmentationSource']
@@ -192,20 +192,12 @@ class DataConfig(cfg.DataConfig):
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
-        for name in ('input_path', 'tfds_name'):
-            if self.source.type is not None and getattr(self, name):
-                report(
-                    name,
-                    expected='not set, because source.type is',
-                    hint=f'choose one of them: {name}=null or source.type=null',
-                )
+        check_one_source(self, report, empty='null')
         for name in ('output_size', 'crop_size', 'groundtruth_padded_size'):
             size = getattr(self, name)
             if size and (len(size) != 2 or min(size) < 1):
                 report(name, expected='[height, width] of 1 or more, or []')
-        if not 0 < self.aug_scale_min <= self.aug_scale_max:
-            limit = self.aug_scale_max
-            report('aug_scale_min', expected=f'more than 0 and at most aug_scale_max ({limit:g})')
+        check_scales(self, report)
         if len(self.output_size) == len(self.crop_size) == 2 and any(
             crop > side for crop, side in zip(self.crop_size, self.output_size)
         ):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
 from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders, own_data
+from official_lite.vision.configs import backbones, common, decoders, own_data, recipes
 from official_lite.vision.configs.semantic_segmentation_data import DataConfig, SegmentationSource
 from official_lite.vision.configs.semantic_segmentation_model import (
     FeatureFusion,
@@ -42,6 +42,8 @@ CITYSCAPES_VAL_EXAMPLES = 500
 CITYSCAPES_INPUT_PATH_BASE = 'cityscapes'
 # Those that are evaluated; void is ignored.
 _CITYSCAPES_CLASSES = 19
+_CITYSCAPES_BATCH = 16
+_CITYSCAPES_STEPS_PER_EPOCH = CITYSCAPES_TRAIN_EXAMPLES // _CITYSCAPES_BATCH
 
 _RESNET101 = 'gs://cloud-tpu-checkpoints/vision-2.0/deeplab/deeplab_resnet101_imagenet/ckpt-62400'
 _MOBILENETV2 = (
@@ -51,17 +53,11 @@ _MOBILENETV2 = (
 # Level of a stride of 16, at which DeepLab works.
 _DEEPLAB_LEVEL = 4
 
-# A config whose training data or validation data does not say what it is for is refused.
-_RESTRICTIONS = [
-    'task.train_data.is_training != None',
-    'task.validation_data.is_training != None',
-]
-
 
 @exp_factory.register_config_factory('semantic_segmentation')
 def semantic_segmentation() -> cfg.ExperimentConfig:
     """Semantic segmentation with Model Garden's defaults; sizes, data, optimizer are not set."""
-    return cfg.ExperimentConfig(task=SemanticSegmentationTask(), restrictions=_RESTRICTIONS)
+    return cfg.ExperimentConfig(task=SemanticSegmentationTask(), restrictions=recipes.RESTRICTIONS)
 
 
 @exp_factory.register_config_factory('seg_deeplabv3_pascal')
@@ -100,13 +96,13 @@ def _pascal_resnet101(decoder: decoders.Decoder, head: SegmentationHead) -> cfg.
             init_checkpoint=_RESNET101,
             init_checkpoint_modules='backbone',
         ),
-        trainer=cfg.TrainerConfig(
+        trainer=_make_trainer(
+            steps_per_epoch=steps_per_epoch,
             train_steps=train_steps,
             validation_steps=PASCAL_VAL_EXAMPLES // 8,
-            **_intervals(steps_per_epoch),
-            optimizer_config=_sgd(0.007, train_steps, warmup_steps=5 * steps_per_epoch),
+            peak=0.007,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -134,13 +130,13 @@ def seg_resnetfpn_pascal() -> cfg.ExperimentConfig:
             ),
             validation_data=_pascal_validation_data(batch_size=32, output_size=[]),
         ),
-        trainer=cfg.TrainerConfig(
+        trainer=_make_trainer(
+            steps_per_epoch=steps_per_epoch,
             train_steps=train_steps,
             validation_steps=PASCAL_VAL_EXAMPLES // 32,
-            **_intervals(steps_per_epoch),
-            optimizer_config=_sgd(0.007, train_steps, warmup_steps=5 * steps_per_epoch),
+            peak=0.007,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -164,45 +160,28 @@ def mnv2_deeplabv3_pascal() -> cfg.ExperimentConfig:
             init_checkpoint=_MOBILENETV2,
             init_checkpoint_modules=['backbone', 'decoder'],
         ),
-        trainer=cfg.TrainerConfig(
+        trainer=_make_trainer(
+            steps_per_epoch=steps_per_epoch,
             train_steps=30000,
             validation_steps=PASCAL_VAL_EXAMPLES // 16,
-            **_intervals(steps_per_epoch),
+            peak=0.007,
             **_best_checkpoint(),
-            optimizer_config=_sgd(0.007, 30000, warmup_steps=5 * steps_per_epoch),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
 @exp_factory.register_config_factory('seg_deeplabv3plus_cityscapes')
 def seg_deeplabv3plus_cityscapes() -> cfg.ExperimentConfig:
     """DeepLabV3+ with ResNet-101 on Cityscapes, crops of 512x1024 px, for 500 epochs."""
-    steps_per_epoch = CITYSCAPES_TRAIN_EXAMPLES // 16
-    train_steps = 500 * steps_per_epoch
-    return cfg.ExperimentConfig(
-        task=SemanticSegmentationTask(
-            model=SemanticSegmentationModel(
-                num_classes=_CITYSCAPES_CLASSES,
-                input_size=[None, None, 3],
-                backbone=_resnet101(),
-                decoder=_aspp(dilation_rates=[6, 12, 18], pool_kernel_size=[512, 1024]),
-                head=_plus_head('deeplabv3plus'),
-                norm_activation=_norm_activation('swish', momentum=0.99),
-            ),
-            losses=Losses(l2_weight_decay=1e-4),
-            train_data=_cityscapes_train_data(),
-            validation_data=_cityscapes_validation_data(),
-            init_checkpoint=_RESNET101,
-            init_checkpoint_modules='backbone',
-        ),
-        trainer=cfg.TrainerConfig(
-            train_steps=train_steps,
-            validation_steps=CITYSCAPES_VAL_EXAMPLES // 16,
-            **_intervals(steps_per_epoch),
-            optimizer_config=_sgd(0.01, train_steps, warmup_steps=5 * steps_per_epoch),
-        ),
-        restrictions=_RESTRICTIONS,
+    return _cityscapes_experiment(
+        backbone=_resnet101(),
+        decoder=_aspp(dilation_rates=[6, 12, 18], pool_kernel_size=[512, 1024]),
+        head=_plus_head('deeplabv3plus'),
+        activation='swish',
+        init_checkpoint=_RESNET101,
+        l2_weight_decay=1e-4,
+        train_steps=500 * _CITYSCAPES_STEPS_PER_EPOCH,
     )
 
 
@@ -224,31 +203,53 @@ def mnv2_deeplabv3plus_cityscapes() -> cfg.ExperimentConfig:
 def _mobilenetv2_cityscapes(
     backbone: backbones.Backbone, head: SegmentationHead
 ) -> cfg.ExperimentConfig:
-    steps_per_epoch = CITYSCAPES_TRAIN_EXAMPLES // 16
+    return _cityscapes_experiment(
+        backbone=backbone,
+        decoder=_aspp(dilation_rates=[], pool_kernel_size=[512, 1024]),
+        head=head,
+        activation='relu',
+        init_checkpoint=_MOBILENETV2,
+        l2_weight_decay=4e-5,
+        train_steps=100000,
+        **_best_checkpoint(),
+    )
+
+
+def _cityscapes_experiment(
+    *,
+    backbone: backbones.Backbone,
+    decoder: decoders.Decoder,
+    head: SegmentationHead,
+    activation: str,
+    init_checkpoint: str,
+    l2_weight_decay: float,
+    train_steps: int,
+    **trainer_fields: Any,
+) -> cfg.ExperimentConfig:
     return cfg.ExperimentConfig(
         task=SemanticSegmentationTask(
             model=SemanticSegmentationModel(
                 num_classes=_CITYSCAPES_CLASSES,
                 input_size=[None, None, 3],
                 backbone=backbone,
-                decoder=_aspp(dilation_rates=[], pool_kernel_size=[512, 1024]),
+                decoder=decoder,
                 head=head,
-                norm_activation=_norm_activation('relu', momentum=0.99),
+                norm_activation=_norm_activation(activation, momentum=0.99),
             ),
-            losses=Losses(l2_weight_decay=4e-5),
+            losses=Losses(l2_weight_decay=l2_weight_decay),
             train_data=_cityscapes_train_data(),
             validation_data=_cityscapes_validation_data(),
-            init_checkpoint=_MOBILENETV2,
+            init_checkpoint=init_checkpoint,
             init_checkpoint_modules='backbone',
         ),
-        trainer=cfg.TrainerConfig(
-            train_steps=100000,
-            validation_steps=CITYSCAPES_VAL_EXAMPLES // 16,
-            **_intervals(steps_per_epoch),
-            **_best_checkpoint(),
-            optimizer_config=_sgd(0.01, 100000, warmup_steps=5 * steps_per_epoch),
+        trainer=_make_trainer(
+            steps_per_epoch=_CITYSCAPES_STEPS_PER_EPOCH,
+            train_steps=train_steps,
+            validation_steps=CITYSCAPES_VAL_EXAMPLES // _CITYSCAPES_BATCH,
+            peak=0.01,
+            **trainer_fields,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -340,7 +341,7 @@ def _cityscapes_train_data() -> DataConfig:
         crop_size=[512, 1024],
         output_size=[1024, 2048],
         is_training=True,
-        global_batch_size=16,
+        global_batch_size=_CITYSCAPES_BATCH,
         aug_scale_min=0.5,
         aug_scale_max=2.0,
     )
@@ -351,20 +352,23 @@ def _cityscapes_validation_data() -> DataConfig:
         input_path=os.path.join(CITYSCAPES_INPUT_PATH_BASE, 'val_fine*'),
         output_size=[1024, 2048],
         is_training=False,
-        global_batch_size=16,
+        global_batch_size=_CITYSCAPES_BATCH,
         resize_eval_groundtruth=True,
         drop_remainder=False,
     )
 
 
-def _intervals(steps_per_epoch: int) -> dict[str, Any]:
-    """Everything once an epoch."""
-    return {
-        'steps_per_loop': steps_per_epoch,
-        'summary_interval': steps_per_epoch,
-        'checkpoint_interval': steps_per_epoch,
-        'validation_interval': steps_per_epoch,
-    }
+def _make_trainer(
+    *, steps_per_epoch: int, train_steps: int, validation_steps: int, peak: float, **fields: Any
+) -> cfg.TrainerConfig:
+    """Evaluates and saves after each epoch; warms up for 5 epochs."""
+    return cfg.TrainerConfig(
+        train_steps=train_steps,
+        validation_steps=validation_steps,
+        optimizer_config=_sgd(peak, train_steps, warmup_steps=5 * steps_per_epoch),
+        **recipes.get_intervals(steps_per_epoch),
+        **fields,
+    )
 
 
 def _best_checkpoint() -> dict[str, Any]:
@@ -420,7 +424,7 @@ def segmentation_custom() -> cfg.ExperimentConfig:
             best_checkpoint_eval_metric='mean_iou',
             optimizer_config=own_data.get_adamw(peak=4e-3, train_steps=train_steps),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
