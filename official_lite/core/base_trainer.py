@@ -18,6 +18,7 @@ from official_lite import errors
 from official_lite.core import (
     actions,
     base_task,
+    checkpoint_manager,
     checkpoints,
     garbage,
     graph_code,
@@ -343,7 +344,12 @@ class Trainer:
             ) from error
 
     def _graph_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
-        def do_step() -> None:
+        # Logged is the norm of the last update.
+        norm_is_noted = getattr(self._optimizer, 'norm_is_noted', None)
+
+        def do_step(i: tf.Tensor) -> None:
+            if norm_is_noted is not None:
+                norm_is_noted.assign(tf.equal(i, num_steps - 1))
             # Without it, tags of summaries would begin with `while/`.
             with tf.name_scope(''):
                 self.train_step(iterator)
@@ -462,7 +468,7 @@ class Trainer:
         return replicas.local_results(self._strategy, self.eval_step(iterator))
 
     def _graph_eval_loop(self, iterator: Any, num_steps: tf.Tensor) -> None:
-        graph_code.repeat(lambda: self.eval_step(iterator), num_steps)
+        graph_code.repeat(lambda i: self.eval_step(iterator), num_steps)
 
     def _make_validation_dataset(self) -> Any:
         if self._datasets['validation'] is not None:
@@ -486,7 +492,7 @@ class Trainer:
 
     # Checkpoints.
 
-    def save(self, manager: checkpoints.CheckpointManager) -> str:
+    def save(self, manager: checkpoint_manager.CheckpointManager) -> str:
         """Saves through `manager`, with statistics that all replicas agree on; returns the prefix."""
         self.synchronize_statistics()
         self._epoch.assign(int(self.epoch or 0))

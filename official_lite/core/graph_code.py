@@ -63,11 +63,11 @@ def fast_start() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': before})
 
 
-def repeat(function: Callable[[], object], num_times: tf.Tensor) -> None:
-    """Calls a function `num_times` times, an int32 scalar, in the graph."""
+def repeat(function: Callable[[tf.Tensor], object], num_times: tf.Tensor) -> None:
+    """Calls a function with 0, 1, ... `num_times` - 1, int32 scalars, in the graph."""
 
     def body(i: tf.Tensor) -> tuple[tf.Tensor]:
-        function()
+        function(i)
         return (i + 1,)
 
     # One after the other: a step reads what the one before it wrote.

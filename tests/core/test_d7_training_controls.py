@@ -90,6 +90,15 @@ def test_d7_gradient_norm_is_that_before_clipping(clipnorm: float | None) -> Non
     assert not any('gradient_norm' in key for key in trainer.checkpoint.variables)
 
 
+def test_d7_gradient_norm_is_that_of_the_last_step_of_a_loop() -> None:
+    one_by_one, at_once = (_make_trainer() for _ in range(2))
+    for one, other in zip(one_by_one.model.variables, at_once.model.variables, strict=True):
+        other.assign(one)
+    norms = [one_by_one.train(1)['gradient_norm'] for _ in range(3)]
+    assert len(set(norms)) == 3
+    assert at_once.train(3)['gradient_norm'] == pytest.approx(norms[-1], rel=1e-6)
+
+
 def test_d7_gradient_norm_is_in_the_metrics_file(tmp_path: pathlib.Path) -> None:
     config = tiny_task.make_config()
     train_lib.run_experiment(

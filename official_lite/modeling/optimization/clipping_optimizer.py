@@ -18,6 +18,9 @@ class ClippingOptimizer(accumulating_optimizer.AccumulatingOptimizer):
 
     Attributes:
         gradient_norm: Global norm of the gradients of the last update, float32 variable.
+        norm_is_noted: Bool variable, by default True. While it is False, updates leave
+            `gradient_norm` as it is, which saves a pass over all gradients where nothing else (an
+            accumulation, a loss scale, clipping) needs one.
     """
 
     def __init__(
@@ -41,32 +44,49 @@ class ClippingOptimizer(accumulating_optimizer.AccumulatingOptimizer):
         )
         self._gradient_transformers = tuple(gradient_transformers or ())
         # No state: it is in no checkpoint, and not among `variables`.
-        self.gradient_norm = _make_norm_variable()
+        self.gradient_norm = _make_variable('gradient_norm', 0.0, tf.float32)
+        self.norm_is_noted = _make_variable('norm_is_noted', True, tf.bool)
 
-    def _note_norm(self, pairs: GradientsAndVariables, is_applied: Optional[tf.Tensor]) -> None:
-        """Sets `gradient_norm`, the same on all replicas, if this step is an update."""
-        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
-        if is_applied is not None:
-            norm = tf.where(is_applied, norm, self.gradient_norm)
-        self.gradient_norm.assign(norm)
+    def _note_norm(
+        self, pairs: GradientsAndVariables, is_applied: Optional[tf.Tensor]
+    ) -> Optional[tf.Tensor]:
+        """Sets `gradient_norm`, the same on all replicas, if this step is an update.
 
-    def _transform(self, pairs: GradientsAndVariables) -> GradientsAndVariables:
+        Returns:
+            The norm of these gradients, float32 scalar; None if it was not computed in every case.
+        """
+
+        def compute() -> tf.Tensor:
+            return tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
+
+        before = tf.convert_to_tensor(self.gradient_norm)
+        if is_applied is None and not self._clipping.by_global_norm:
+            noted = tf.convert_to_tensor(self.norm_is_noted)
+            self.gradient_norm.assign(tf.cond(noted, compute, lambda: before))
+            return None
+        norm = compute()
+        self.gradient_norm.assign(norm if is_applied is None else tf.where(is_applied, norm, before))
+        return norm
+
+    def _transform(
+        self, pairs: GradientsAndVariables, norm: Optional[tf.Tensor]
+    ) -> GradientsAndVariables:
         for transformer in self._gradient_transformers:
-            pairs = list(transformer(pairs))
+            pairs, norm = list(transformer(pairs)), None
         if not self._clipping:
             return pairs
-        gradients = self._clipping.apply([g for g, _ in pairs])
+        gradients = self._clipping.apply([g for g, _ in pairs], norm)
         return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {'gradient_clip_norm': self.gradient_clip_norm}
 
 
-def _make_norm_variable() -> tf.Variable:
+def _make_variable(name: str, value: Any, dtype: tf.DType) -> tf.Variable:
     return tf.Variable(
-        0.0,
-        dtype=tf.float32,
-        name='gradient_norm',
+        value,
+        dtype=dtype,
+        name=name,
         trainable=False,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )

@@ -239,6 +239,11 @@ class ExponentialMovingAverage(keras.optimizers.Optimizer):
         return self._optimizer.gradient_norm
 
     @property
+    def norm_is_noted(self) -> tf.Variable:
+        """That of the wrapped optimizer."""
+        return self._optimizer.norm_is_noted
+
+    @property
     def iterations(self) -> Any:
         return self._optimizer.iterations
 

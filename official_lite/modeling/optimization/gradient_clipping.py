@@ -43,21 +43,36 @@ class GradientClipping:
     def __bool__(self) -> bool:
         return any(getattr(self, field.name) for field in dataclasses.fields(self))
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the clipped gradients."""
+    @property
+    def by_global_norm(self) -> bool:
+        """Whether the norm of all gradients together is needed."""
+        return bool(self.gradient_clip_norm or self.global_clipnorm)
+
+    def apply(
+        self, gradients: Sequence[tf.Tensor], norm: Optional[tf.Tensor] = None
+    ) -> list[tf.Tensor]:
+        """Returns the clipped gradients.
+
+        Args:
+            gradients: What to clip.
+            norm: The norm of all of them together, if it is known already, float32 scalar.
+        """
         gradients = list(gradients)
         if self.gradient_clip_norm:
-            gradients = clip_by_global_norm(gradients, self.gradient_clip_norm)
+            gradients, norm = clip_by_global_norm(gradients, self.gradient_clip_norm, norm), None
         if self.clipvalue:
-            gradients = [tf.clip_by_value(g, -self.clipvalue, self.clipvalue) for g in gradients]
+            low, high = -self.clipvalue, self.clipvalue
+            gradients, norm = [tf.clip_by_value(g, low, high) for g in gradients], None
         if self.clipnorm:
             gradients = [tf.clip_by_norm(g, self.clipnorm) for g in gradients]
         if self.global_clipnorm:
-            gradients = clip_by_global_norm(gradients, self.global_clipnorm)
+            gradients = clip_by_global_norm(gradients, self.global_clipnorm, norm)
         return gradients
 
 
-def clip_by_global_norm(gradients: Sequence[tf.Tensor], norm: float) -> list[tf.Tensor]:
-    """Scales all gradients by min(1, norm / their common norm); NaN if one is not finite."""
-    clipped, _ = tf.clip_by_global_norm(list(gradients), norm)
+def clip_by_global_norm(
+    gradients: Sequence[tf.Tensor], limit: float, norm: Optional[tf.Tensor] = None
+) -> list[tf.Tensor]:
+    """Scales all gradients by min(1, limit / their common norm); NaN if one is not finite."""
+    clipped, _ = tf.clip_by_global_norm(list(gradients), limit, use_norm=norm)
     return clipped

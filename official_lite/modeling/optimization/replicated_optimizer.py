@@ -143,8 +143,8 @@ class ReplicatedOptimizer(rated_optimizer.RatedOptimizer):
             pairs = self._sum_over_replicas(pairs)
         is_finite = self._check_finite(pairs)
         pairs, accumulated, is_applied = self._accumulate(pairs, is_finite)
-        self._note_norm(pairs, is_applied)
-        pairs = self._transform(pairs)
+        norm = self._note_norm(pairs, is_applied)
+        pairs = self._transform(pairs, norm)
         self._begin_update(is_applied)
         tf.__internal__.distribute.interim.maybe_merge_call(
             self._update_all,

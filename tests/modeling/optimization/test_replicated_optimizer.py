@@ -208,6 +208,21 @@ def test_clipping(kwargs, expected):
         np.testing.assert_allclose(-variable.numpy(), change, rtol=1e-6)
 
 
+@pytest.mark.parametrize(('kwargs', 'norms'), [({}, [5, 5, 2]), ({'global_clipnorm': 1}, [5, 4, 2])])
+def test_a_norm_that_is_not_noted(kwargs, norms):
+    """Without clipping, which needs it anyway, it stays what it was."""
+    variable = tf.Variable([0.0, 0.0])
+    optimizer = optimizers.SGD(1.0, **kwargs)
+    step = tf.function(lambda g: optimizer.apply_gradients([(g, variable)]))
+    received = []
+    for is_noted, gradient in ((True, [3.0, 4.0]), (False, [0.0, 4.0]), (True, [2.0, 0.0])):
+        optimizer.norm_is_noted.assign(is_noted)
+        step(tf.constant(gradient))
+        received.append(float(optimizer.gradient_norm))
+    assert received == norms
+    np.testing.assert_allclose(variable, [-1.6, -1.8] if kwargs else [-5, -8], rtol=1e-6)
+
+
 def test_clipping_errors():
     with pytest.raises(ValueError, match='at most one of clipnorm and global_clipnorm'):
         optimizers.SGD(0.1, clipnorm=1.0, global_clipnorm=1.0)
