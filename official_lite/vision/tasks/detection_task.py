@@ -1,4 +1,4 @@
-"""What tasks of object detection share: metrics of losses, COCO metrics, and the picture of a run."""
+"""What tasks of object detection share: classes, metrics of losses, COCO metrics, and the picture of a run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ import keras
 import tensorflow as tf
 
 from official_lite.core import base_task
+from official_lite.core import data_info as data_infos
 from official_lite.vision import visualization
 from official_lite.vision.evaluation import coco_evaluator
-from official_lite.vision.tasks import detection_pictures
+from official_lite.vision.tasks import data_facts, detection_pictures, vision_task
 
 PICTURE_NAME = 'detections.png'
 COCO = coco_evaluator.COCOEvaluator.name
 
 
-class DetectionTask(base_task.Task):
+class DetectionTask(vision_task.VisionTask):
     """A task whose steps of evaluation log what its evaluator takes, under `COCO`."""
 
     _evaluator: coco_evaluator.COCOEvaluator
+
+    @classmethod
+    def resolve(cls, config: Any, data_info: data_infos.DataInfo | None) -> None:
+        """Takes the number of classes, their names and their ids from the data."""
+        if data_info is not None:
+            data_facts.resolve_classes(config, data_info)
 
     def update_metrics(
         self,

@@ -9,10 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
+from official_lite.core import task_factory
 from official_lite.core.classification_info import ClassificationInfo
-from official_lite.modeling import regularizers
 from official_lite.vision import visualization
 from official_lite.vision.configs import image_classification as exp_cfg
 from official_lite.vision.dataloaders import (
@@ -25,7 +24,7 @@ from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.evaluation import classification_metrics
 from official_lite.vision.losses import classification_losses
 from official_lite.vision.modeling import factory
-from official_lite.vision.tasks import class_facts, classification_pictures
+from official_lite.vision.tasks import class_facts, classification_pictures, vision_task
 
 PICTURE_NAME = 'predictions.png'
 
@@ -33,7 +32,7 @@ _Labels = Any  # a tensor, or {'label', 'is_valid'}
 
 
 @task_factory.register_task_cls(exp_cfg.ImageClassificationTask)
-class ImageClassificationTask(base_task.Task):
+class ImageClassificationTask(vision_task.VisionTask):
     """Model, data, losses and evaluation of image classification."""
 
     @classmethod
@@ -66,42 +65,23 @@ class ImageClassificationTask(base_task.Task):
     def build_model(self) -> keras.Model:
         """Builds the classifier."""
         config = self.task_config
-        decay = config.losses.l2_weight_decay
         model = factory.build_classification_model(
             input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
-            # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
-            l2_regularizer=regularizers.L2(decay / 2) if decay else None,
+            l2_regularizer=self._make_l2_regularizer(),
         )
         if config.freeze_backbone:
             model.backbone.trainable = False
         return model
 
-    def build_inputs(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Makes the batches of one worker.
-
-        Returns:
-            (images, labels): images uint8 [batch, height, width, 3]; labels int32 [batch], or
-            vectors [batch, num_classes] where images have several classes (int32) or are mixed
-            (float32). In evaluation labels is a dict of those, 'label', and 'is_valid', bool
-            [batch], which is False for what only fills the last batch.
-        """
-        return self._build_reader(params).read(input_context)
-
-    def build_inputs_at(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None,
-        num_batches_seen: int,
-    ) -> tf.data.Dataset:
-        """The same from a later batch on, without reading those before it where data allows."""
-        return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
-
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
+        """What makes batches.
+
+        A batch is (images, labels): images uint8 [batch, height, width, 3]; labels int32 [batch],
+        or vectors [batch, num_classes] where images have several classes (int32) or are mixed
+        (float32). In evaluation labels is a dict of those, 'label', and 'is_valid', bool [batch],
+        which is False for what only fills the last batch.
+        """
         config = self.task_config
         return classification_reader.build_classification_reader(
             _complete(config, params),

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
-from official_lite.modeling import regularizers
 from official_lite.vision.configs import maskrcnn as exp_cfg
 from official_lite.vision.dataloaders import (
     input_reader,
@@ -52,42 +51,17 @@ class MaskRCNNTask(detection_task.DetectionTask):
         data = _with_masks(getattr(task_config, name), task_config.model.include_mask)
         return sources.get_data_info(data, where=f'task.{name}')
 
-    @classmethod
-    def resolve(cls, config: Any, data_info: data_infos.DataInfo | None) -> None:
-        """Takes the number of classes, their names and their ids from the data."""
-        if data_info is not None:
-            data_facts.resolve_classes(config, data_info)
-
     def build_model(self) -> keras.Model:
         """Builds the detector; its input size, classes and parts are those of `task.model`."""
         config = self.task_config
-        decay = config.losses.l2_weight_decay
         model = factory.build_maskrcnn(
             input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
-            # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
-            l2_regularizer=regularizers.L2(decay / 2) if decay else None,
+            l2_regularizer=self._make_l2_regularizer(),
         )
         if config.freeze_backbone:
             model.backbone.trainable = False
         return model
-
-    def build_inputs(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Makes the batches of one worker: `(images, labels)`, see `dataloaders.maskrcnn_input`."""
-        return self._build_reader(params).read(input_context)
-
-    def build_inputs_at(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None,
-        num_batches_seen: int,
-    ) -> tf.data.Dataset:
-        """The same from a later batch on, without reading those before it where data allows."""
-        return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
 
     def train_outputs(
         self, features: Any, labels: Mapping[str, Any], model: keras.Model
@@ -273,6 +247,7 @@ class MaskRCNNTask(detection_task.DetectionTask):
         return {name: tf.where(is_any, loss, 0.0) for name, loss in losses.items()}
 
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
+        """What makes batches: `(images, labels)`, see `dataloaders.maskrcnn_input`."""
         config = self.task_config.model
         return input_reader_factory.build_maskrcnn_reader(
             _with_masks(params, config.include_mask),

@@ -14,7 +14,6 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
-from official_lite.modeling import regularizers
 from official_lite.vision.configs import retinanet as exp_cfg
 from official_lite.vision.dataloaders import (
     input_reader,
@@ -50,42 +49,17 @@ class RetinaNetTask(detection_task.DetectionTask):
             return sources.get_data_info(task_config.train_data, where='task.train_data')
         return sources.get_data_info(task_config.validation_data, where='task.validation_data')
 
-    @classmethod
-    def resolve(cls, config: Any, data_info: data_infos.DataInfo | None) -> None:
-        """Takes the number of classes, their names and their ids from the data."""
-        if data_info is not None:
-            data_facts.resolve_classes(config, data_info)
-
     def build_model(self) -> keras.Model:
         """Builds the detector; its input size, classes and parts are those of `task.model`."""
         config = self.task_config
-        decay = config.losses.l2_weight_decay
         model = factory.build_retinanet(
             input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
-            # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
-            l2_regularizer=regularizers.L2(decay / 2) if decay else None,
+            l2_regularizer=self._make_l2_regularizer(),
         )
         if config.freeze_backbone:
             model.backbone.trainable = False
         return model
-
-    def build_inputs(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Makes the batches of one worker: `(images, labels)`, see `dataloaders.input_reader`."""
-        return self._build_reader(params).read(input_context)
-
-    def build_inputs_at(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None,
-        num_batches_seen: int,
-    ) -> tf.data.Dataset:
-        """The same from a later batch on, without reading those before it where data allows."""
-        return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
 
     def build_losses(  # type: ignore[override]  # Model Garden's order of arguments
         self,
@@ -221,6 +195,7 @@ class RetinaNetTask(detection_task.DetectionTask):
         return logs
 
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
+        """What makes batches: `(images, labels)`, see `dataloaders.input_reader`."""
         config = self.task_config.model
         return input_reader_factory.build_retinanet_reader(
             params,

@@ -12,7 +12,6 @@ import tensorflow as tf
 from official_lite.core import base_task, task_factory
 from official_lite.core import data_info as data_infos
 from official_lite.core.segmentation_info import SegmentationInfo, check_plausible
-from official_lite.modeling import regularizers
 from official_lite.vision import visualization
 from official_lite.vision.configs import semantic_segmentation as exp_cfg
 from official_lite.vision.dataloaders import (
@@ -26,7 +25,7 @@ from official_lite.vision.dataloaders.segmentation_facts import Labelling
 from official_lite.vision.evaluation import segmentation_metrics
 from official_lite.vision.losses import segmentation_losses
 from official_lite.vision.modeling import segmentation_factory
-from official_lite.vision.tasks import class_facts, segmentation_pictures
+from official_lite.vision.tasks import class_facts, segmentation_pictures, vision_task
 
 PICTURE_NAME = 'masks.png'
 
@@ -36,7 +35,7 @@ _MATTING_THRESHOLD = 0.5
 
 
 @task_factory.register_task_cls(exp_cfg.SemanticSegmentationTask)
-class SemanticSegmentationTask(base_task.Task):
+class SemanticSegmentationTask(vision_task.VisionTask):
     """Model, data, losses and evaluation of semantic segmentation."""
 
     @classmethod
@@ -77,39 +76,20 @@ class SemanticSegmentationTask(base_task.Task):
     def build_model(self) -> keras.Model:
         """Builds the model; its input size, classes and parts are those of `task.model`."""
         config = self.task_config
-        decay = config.losses.l2_weight_decay
         return segmentation_factory.build_segmentation_model(
             input_specs=keras.layers.InputSpec(shape=[None, *config.model.input_size]),
             model_config=config.model,
-            # Half, because Keras' L2 is the sum of squares and the recipes mean tf.nn.l2_loss.
-            l2_regularizer=regularizers.L2(decay / 2) if decay else None,
+            l2_regularizer=self._make_l2_regularizer(),
         )
 
-    def build_inputs(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset:
-        """Makes the batches of one worker.
-
-        Returns:
-            (images, labels): images [batch, height, width, channels], uint8, or normalised where
-            that is not ImageNet's normalisation; labels are 'masks' float32 [batch, height, width,
-            1], 'valid_masks' bool of the same shape, 'image_info' float32 [batch, 4, 2], and in
-            evaluation 'is_valid' bool [batch], False for what only fills the last batch.
-        """
-        return self._build_reader(params).read(input_context)
-
-    def build_inputs_at(
-        self,
-        params: exp_cfg.DataConfig,
-        input_context: tf.distribute.InputContext | None,
-        num_batches_seen: int,
-    ) -> tf.data.Dataset:
-        """The same from a later batch on, without reading those before it where data allows."""
-        return self._build_reader(params).read(input_context, first_batch=num_batches_seen)
-
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
+        """What makes batches.
+
+        A batch is (images, labels): images [batch, height, width, channels], uint8, or normalised
+        where that is not ImageNet's normalisation; labels are 'masks' float32 [batch, height,
+        width, 1], 'valid_masks' bool of the same shape, 'image_info' float32 [batch, 4, 2], and in
+        evaluation 'is_valid' bool [batch], False for what only fills the last batch.
+        """
         config = self.task_config
         return segmentation_reader.build_segmentation_reader(
             _complete(config, params),
