@@ -10,15 +10,16 @@ from absl import flags
 from official_lite import errors
 from official_lite.cli import arguments, reporting
 from official_lite.common import flags as common_flags
-from official_lite.core import parsing, run_files
+from official_lite.core import checkpoint_experiments, parsing, run_files
 
 __all__ = ['main']
 
 _DESCRIPTION = (
     'import-checkpoint SRC DST reads a checkpoint that Model Garden wrote (of a run, its best export, '
     'an exported one, or a SavedModel) and writes DST/ckpt-<step> with the params.yaml that belongs '
-    'to it. The params.yaml is looked for beside SRC and above; --experiment names the experiment, '
-    'which those of Model Garden do not. Where tf-models-official is installed, outputs are compared.'
+    'to it. The params.yaml is looked for beside SRC and above. Those of Model Garden do not name '
+    'their experiment: it is the nearest that has all their fields, or what --experiment says. Where '
+    'tf-models-official is installed, outputs are compared.'
 )
 
 
@@ -29,22 +30,42 @@ def main(argv: list[str]) -> int:
     Args:
         argv: Program name, source, target folder and flags.
     """
-    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=2)
+    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, positional='SRC DST')
     if len(rest) != 2:
         raise errors.UsageError(
             'expected a checkpoint and a folder', hint='official-lite import-checkpoint SRC DST'
         )
     source, target_dir = rest
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    from official_lite.core import checkpoint_conversion, checkpoints  # need TensorFlow
+    from official_lite.core import checkpoint_conversion, checkpoint_files  # need TensorFlow
 
-    path = checkpoints.find_checkpoint(source)
+    path = checkpoint_files.find_checkpoint(source)
     params_file = checkpoint_conversion.find_params_file(path)
     if params_file:
         values['config_file'].value = [params_file, *(values.config_file or [])]
         print(f'Config: {params_file}')
+    _name_experiment(values, source)
     parsed = parsing.parse_experiment(values)
-    return _import(values, path, target_dir, parsed, params_file)
+    return _import(values, path, target_dir, parsed)
+
+
+def _name_experiment(values: flags.FlagValues, source: str) -> None:
+    """Infers the experiment from the config files where neither they nor a flag name it."""
+    files = [parsing.find_config_file(name) for name in values.config_file or ()]
+    if values.experiment or any(run_files.load_params(path).experiment for path in files):
+        return
+    if not files:
+        raise errors.UsageError(
+            'nothing says which model the checkpoint is of',
+            where=source,
+            expected='a params.yaml beside it or in a folder above it',
+            hint='give the one it was trained with as --config_file=FILE, or --experiment=NAME '
+            '(train.py --list_experiments lists them) with --params_override for what was changed',
+        )
+    values['experiment'].value = checkpoint_experiments.infer_experiment(files[0])
+    print(
+        f'Experiment: {values.experiment}, the nearest to {files[0]} (--experiment names another)'
+    )
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -67,7 +88,6 @@ def _import(
     path: str,
     target_dir: str,
     parsed: parsing.ParsedExperiment,
-    params_file: str,
 ) -> int:
     from official_lite.core import checkpoint_conversion, task_factory, train_lib
 
@@ -89,14 +109,13 @@ def _import(
     print(f'Written: {target_dir} (checkpoint and {os.path.basename(written or "params.yaml")})')
     if not values.compare:
         return 0
-    return _compare(values, path, parsed, params_file, model, report)
+    return _compare(values, path, parsed, model, report)
 
 
 def _compare(
     values: flags.FlagValues,
     path: str,
     parsed: parsing.ParsedExperiment,
-    params_file: str,
     model: Any,
     report: Any,
 ) -> int:
@@ -114,7 +133,7 @@ def _compare(
         print(f"Outputs are not compared with Model Garden's: {reason}.")
         return 0
     theirs = comparison.build_garden_model(
-        parsed.experiment, params_file, values.params_override or ()
+        parsed.experiment, [*(values.config_file or ()), *(values.params_override or ())]
     )
     task: Any = parsed.config.task
     result = comparison.compare_models(theirs, path, model, task.model.input_size)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import best_checkpoint, checkpoints, replicas
+from official_lite.core import best_checkpoint, checkpoint_manager, replicas
 
 Action = Callable[[Mapping[str, Any]], None]
 EMA_SUBDIR = 'ema_checkpoints'
@@ -124,7 +124,7 @@ class EMACheckpointing:
                 'for EMACheckpointing action'
             )
         self._optimizer = optimizer
-        self._manager = checkpoints.CheckpointManager(
+        self._manager = checkpoint_manager.CheckpointManager(
             checkpoint,  # type: ignore[arg-type]
             os.path.join(str(export_dir), EMA_SUBDIR),
             max_to_keep=max_to_keep,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoints, metrics_log
+from official_lite.core import checkpoint_files, metrics_log
 
 BEST_CHECKPOINT_NAME = 'best_ckpt'
 INFO_NAME = 'info.json'
@@ -83,7 +83,7 @@ class BestCheckpointExporter:
     @property
     def best_ckpt_path(self) -> str | None:
         """Prefix of the best checkpoint, or None."""
-        return checkpoints.latest_checkpoint(self._export_dir)
+        return checkpoint_files.latest_checkpoint(self._export_dir)
 
     @property
     def best_value(self) -> float | None:
@@ -117,7 +117,7 @@ class BestCheckpointExporter:
         """Writes `info.json`."""
         tf.io.gfile.makedirs(self._export_dir)
         text = json.dumps(metrics_to_json(eval_logs, global_step), indent=4)
-        checkpoints.write_atomically(self.best_ckpt_logs_path, text + '\n')
+        checkpoint_files.write_atomically(self.best_ckpt_logs_path, text + '\n')
 
     def _export(
         self, checkpoint: Writable, eval_logs: Mapping[str, Any], step: int, write_logs: bool
@@ -128,11 +128,11 @@ class BestCheckpointExporter:
         checkpoint.write(prefix)
         if self._write_config is not None:
             self._write_config(self._export_dir)
-        checkpoints.write_state(self._export_dir, [prefix])
+        checkpoint_files.write_state(self._export_dir, [prefix])
         if write_logs:
             self.export_best_eval_metric(eval_logs, step)
         if previous and os.path.basename(previous) != os.path.basename(prefix):
-            checkpoints.delete_checkpoint(previous)
+            checkpoint_files.delete_checkpoint(previous)
 
     def _is_better(self, value: float) -> bool:
         if math.isnan(value):

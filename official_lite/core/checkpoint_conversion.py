@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from official_lite.core import checkpoints, garden_checkpoints, initialization
+from official_lite.core import checkpoint_files, checkpoints, garden_checkpoints, initialization
 
 _NUM_PARENTS = 3
 PARAMS_FILE = 'params.yaml'
@@ -18,7 +18,7 @@ def find_params_file(path: str) -> str:
     """The params.yaml that belongs to a checkpoint: beside it or in a folder above; '' if none.
 
     Args:
-        path: What `checkpoints.find_checkpoint` returned.
+        path: What `checkpoint_files.find_checkpoint` returned.
     """
     folder = os.path.dirname(path)
     for _ in range(_NUM_PARENTS):
@@ -63,9 +63,9 @@ def convert(
         if key in loaded or key not in left_out
     }
     variables[checkpoints.STEP_KEY] = tf.Variable(step, dtype=tf.int64)
-    prefix = os.path.join(target_dir, f'{checkpoints.CHECKPOINT_NAME}-{step}')
+    prefix = os.path.join(target_dir, f'{checkpoint_files.CHECKPOINT_NAME}-{step}')
     checkpoints.FlatCheckpoint(variables, metadata).write(prefix)
-    checkpoints.write_state(target_dir, [prefix])
+    checkpoint_files.write_state(target_dir, [prefix])
     return report
 
 

@@ -9,8 +9,6 @@ before anything is changed.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -24,7 +22,6 @@ from official_lite.core import checkpoint_fit
 from official_lite.modeling import model_keys as keys_lib
 from official_lite.modeling import variable_keys
 
-CHECKPOINT_NAME = 'ckpt'
 METADATA_KEY = 'metadata'
 STEP_KEY = 'step'
 NUM_BATCHES_KEY = 'data/num_batches'
@@ -214,140 +211,9 @@ def read_model(
     return int(source.read(STEP_KEY))
 
 
-class CheckpointManager:
-    """Writes `ckpt-<step>` files into one folder and keeps the last few.
-
-    Only the chief writes; the other workers call the same methods and do nothing. The file `checkpoint` names
-    the complete ones, as TensorFlow's own manager writes it, and changes after they are complete.
-    """
-
-    def __init__(
-        self,
-        checkpoint: FlatCheckpoint,
-        directory: str,
-        *,
-        max_to_keep: int = 5,
-        is_chief: bool = True,
-        use_async: bool = False,
-        name: str = CHECKPOINT_NAME,
-    ) -> None:
-        """Finds the checkpoints that `directory` already has.
-
-        Args:
-            checkpoint: What is saved.
-            directory: Where; made when needed.
-            max_to_keep: How many are kept; 0 or less keeps all.
-            is_chief: Whether this process writes.
-            use_async: Whether files are written by a thread, from a copy of the values in host memory.
-            name: First part of the file names.
-        """
-        self.checkpoint = checkpoint
-        self.directory = directory
-        self._max_to_keep = max_to_keep
-        self._is_chief = is_chief
-        self._name = name
-        self._kept = _listed_checkpoints(directory)
-        self._pending: concurrent.futures.Future[None] | None = None
-        self._thread = concurrent.futures.ThreadPoolExecutor(1) if use_async and is_chief else None
-        self._snapshot: FlatCheckpoint | None = None
-
-    @property
-    def latest(self) -> str | None:
-        """Prefix of the newest complete checkpoint."""
-        self.wait()
-        return latest_checkpoint(self.directory)
-
-    @property
-    def checkpoints(self) -> list[str]:
-        """Prefixes of what is kept, oldest first."""
-        return list(self._kept)
-
-    def save(self, step: int) -> str:
-        """Saves as `<name>-<step>` and deletes what is too old; returns the prefix."""
-        prefix = os.path.join(self.directory, f'{self._name}-{step}')
-        self.wait()
-        if not self._is_chief:
-            return prefix
-        if self._thread is None:
-            self._write(self.checkpoint, prefix)
-        else:
-            values = {key: v.numpy() for key, v in self.checkpoint.variables.items()}
-            self._pending = self._thread.submit(self._write_values, values, prefix)
-        return prefix
-
-    def restore_latest(self) -> str | None:
-        """Sets all variables from the newest checkpoint; returns its prefix, or None if there is none."""
-        path = self.latest
-        if path:
-            self.checkpoint.read(path)
-        return path
-
-    def wait(self) -> None:
-        """Waits for a file that is being written; raises what went wrong with it."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
-
-    def close(self) -> None:
-        """Waits for the last file and ends the thread."""
-        try:
-            self.wait()
-        finally:
-            if self._thread is not None:
-                self._thread.shutdown()
-
-    def _write(self, checkpoint: FlatCheckpoint, prefix: str) -> None:
-        checkpoint.write(prefix)
-        self._kept = [path for path in self._kept if path != prefix] + [prefix]
-        surplus = self._kept[: -self._max_to_keep] if self._max_to_keep > 0 else []
-        self._kept = self._kept[len(surplus) :]
-        write_state(self.directory, self._kept)
-        for path in surplus:
-            delete_checkpoint(path)
-
-    def _write_values(self, values: Mapping[str, Any], prefix: str) -> None:
-        """Runs in the thread, which is in no strategy's scope: its variables are plain ones."""
-        if self._snapshot is None:
-            with tf.device('CPU:0'):
-                copies = {k: tf.Variable(v, dtype=v.dtype) for k, v in values.items()}
-            self._snapshot = FlatCheckpoint(copies, self.checkpoint.metadata)
-        for key, copy in self._snapshot.variables.items():
-            copy.assign(values[key])
-        self._write(self._snapshot, prefix)
-
-
 def is_run_key(key: str) -> bool:
     """Whether `key` belongs to a run (optimizer, step, position, ...) and not to the model."""
     return key.split('/', 1)[0] in RUN_ITEMS
-
-
-def latest_checkpoint(path: str) -> str | None:
-    """Prefix of the newest complete checkpoint in the folder `path`, or None."""
-    kept = _listed_checkpoints(path)
-    return kept[-1] if kept else None
-
-
-def find_checkpoint(path: str) -> str:
-    """The checkpoint that a user means by `path`.
-
-    Args:
-        path: A prefix, its index file, or a folder: its newest checkpoint, the only one that is in it
-            without being listed, or the variables of the SavedModel that it is.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = re.sub(r'\.(index|data-\d+-of-\d+)$', '', path.rstrip('/'))
-    if tf.io.gfile.exists(path + '.index'):
-        return path
-    found = _find_in_folder(path) if tf.io.gfile.isdir(path) else None
-    if found is None:
-        raise errors.CheckpointError(
-            'there is no checkpoint',
-            where=path,
-            expected='a folder with checkpoints, or the prefix of one, e.g. my_run/ckpt-1000',
-        )
-    return found
 
 
 def make_no_averages_error(path: str) -> errors.CheckpointError:
@@ -358,53 +224,6 @@ def make_no_averages_error(path: str) -> errors.CheckpointError:
         expected='one of a run with trainer.optimizer_config.ema',
         hint='set task.init_checkpoint_averages=false',
     )
-
-
-def _find_in_folder(path: str) -> str | None:
-    saved_model = os.path.join(path, 'variables', 'variables')
-    if tf.io.gfile.exists(saved_model + '.index'):
-        return saved_model
-    latest = latest_checkpoint(path)
-    if latest is not None:
-        return latest
-    single = tf.io.gfile.glob(os.path.join(path, '*.index'))
-    return single[0].removesuffix('.index') if len(single) == 1 else None
-
-
-def write_state(directory: str, prefixes: Iterable[str]) -> None:
-    """Writes the file `checkpoint` in one step, in TensorFlow's format, with relative paths."""
-    names = [os.path.basename(p) for p in prefixes]
-    lines = [f'model_checkpoint_path: "{names[-1]}"'] if names else []
-    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    write_atomically(os.path.join(directory, 'checkpoint'), '\n'.join(lines) + '\n')
-
-
-def write_atomically(path: str, text: str) -> None:
-    """Writes a file under another name and renames it, so that no reader sees half of it."""
-    temporary = f'{path}.tmp{os.getpid()}'
-    with tf.io.gfile.GFile(temporary, 'w') as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
-def delete_checkpoint(prefix: str) -> None:
-    """Deletes the files of one checkpoint; what is already gone is no error."""
-    for path in tf.io.gfile.glob(f'{prefix}.index') + tf.io.gfile.glob(f'{prefix}.data-*'):
-        with contextlib.suppress(tf.errors.NotFoundError):
-            tf.io.gfile.remove(path)
-
-
-def _listed_checkpoints(directory: str) -> list[str]:
-    state = tf.train.get_checkpoint_state(directory)
-    if state is None and tf.io.gfile.exists(os.path.join(directory, 'checkpoint')):
-        raise errors.CheckpointError(
-            'the list of checkpoints is damaged',
-            where=os.path.join(directory, 'checkpoint'),
-            expected='lines such as all_model_checkpoint_paths: "ckpt-1000"',
-            hint='mend it by hand, or choose another folder',
-        )
-    paths = list(state.all_model_checkpoint_paths) if state else []
-    return [path for path in paths if tf.io.gfile.exists(path + '.index')]
 
 
 def _keras_state(

@@ -93,9 +93,9 @@ def _load_from_folder(folder: str) -> Hyperparameters | None:
             return Hyperparameters.from_params(run_files.load_params(path))
     if not run_files.exists(run_files.join(folder, 'checkpoint')):
         return None
-    from official_lite.core import checkpoints  # needs TensorFlow
+    from official_lite.core import checkpoint_files  # needs TensorFlow
 
-    latest = checkpoints.latest_checkpoint(folder)
+    latest = checkpoint_files.latest_checkpoint(folder)
     return _load_from_checkpoint(latest) if latest else None
 
 

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors, manifest
-from official_lite.core import checkpoints, garden_checkpoints
+from official_lite.core import checkpoint_files, checkpoints, garden_checkpoints
 
 ALL = 'all'
 LEAVE_OUT = '-'
@@ -140,7 +140,7 @@ def open_source(model: keras.Model, path: str, *, use_averages: bool = False) ->
     if colon and scheme in manifest.WEIGHT_SOURCES:
         module = importlib.import_module(manifest.WEIGHT_SOURCES[scheme])
         return module.open_source(model, path)
-    source = checkpoints.CheckpointSource(checkpoints.find_checkpoint(path))
+    source = checkpoints.CheckpointSource(checkpoint_files.find_checkpoint(path))
     graph = garden_checkpoints.read_object_graph(source)
     if graph is not None:
         return garden_checkpoints.GardenSource(source, graph, model, use_averages=use_averages)

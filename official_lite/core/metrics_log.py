@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from official_lite.core import checkpoints, metric_paths, run_files
+from official_lite.core import checkpoint_files, metric_paths, run_files
 
 JSONL_NAME = run_files.METRICS_FILE
 TRAIN_SUBDIR = 'train'
@@ -59,7 +59,7 @@ class MetricsLog:
             line for line in lines if (_step_of(line) or 0) <= step and _step_of(line) is not None
         ]
         if len(kept) < len(lines):
-            checkpoints.write_atomically(path, ''.join(line + '\n' for line in kept))
+            checkpoint_files.write_atomically(path, ''.join(line + '\n' for line in kept))
 
     def in_step_summaries(
         self, step: tf.Variable, interval: int

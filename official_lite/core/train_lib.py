@@ -19,6 +19,7 @@ from official_lite.core import (
     base_task,
     base_trainer,
     best_checkpoint,
+    checkpoint_manager,
     checkpoint_metadata,
     checkpoints,
     data_errors,
@@ -203,7 +204,7 @@ class ExperimentRunner:
             ),
             num_train_examples=num_train_examples,
         )
-        self._manager = checkpoints.CheckpointManager(
+        self._manager = checkpoint_manager.CheckpointManager(
             self._trainer.checkpoint,
             model_dir,
             max_to_keep=params.trainer.max_to_keep,

@@ -16,6 +16,7 @@ from official_lite.garden import model_outputs
 
 TOLERANCE = 1e-4
 _NUM_IMAGES = 2
+_OPEN_SIDE_PX = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +49,12 @@ def is_available() -> bool:
     return importlib.util.find_spec('official') is not None
 
 
-def build_garden_model(experiment: str, params_file: str, overrides: Sequence[str] = ()) -> Any:
+def build_garden_model(experiment: str, overrides: Sequence[str] = ()) -> Any:
     """Builds the model of an experiment of Model Garden's.
 
     Args:
         experiment: Name of the experiment.
-        params_file: Its params.yaml; '' for the experiment's defaults.
-        overrides: More values, as those of `--params_override`.
+        overrides: What it changes: config files, and texts as those of `--params_override`.
 
     Raises:
         UsageError: Model Garden has no such experiment.
@@ -69,14 +69,13 @@ def build_garden_model(experiment: str, params_file: str, overrides: Sequence[st
         raise errors.UsageError(
             'Model Garden has no such experiment', where=f'--experiment={experiment}'
         ) from error
-    for source in [params_file, *overrides]:
-        if source:
-            params = hyperparams.override_params_dict(params, source, is_strict=False)
+    for source in overrides:
+        params = hyperparams.override_params_dict(params, source, is_strict=False)
     return task_factory.get_task(params.task).build_model()
 
 
 def compare_models(
-    garden_model: Any, path: str, model: keras.Model, image_shape: Sequence[int]
+    garden_model: Any, path: str, model: keras.Model, image_shape: Sequence[int | None]
 ) -> Comparison:
     """Restores Model Garden's model from its checkpoint and compares outputs on random images.
 
@@ -84,9 +83,9 @@ def compare_models(
         garden_model: The model, built.
         path: Prefix of the checkpoint.
         model: Ours, with the imported weights.
-        image_shape: Height, width and channels.
+        image_shape: Height, width and channels; sides that are open are some pixels.
     """
-    shape = [_NUM_IMAGES, *image_shape]
+    shape = [_NUM_IMAGES, *(side or _OPEN_SIDE_PX for side in image_shape)]
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     # Some of its heads are made when they are called.
     model_outputs.compute_outputs(garden_model, images)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.core import actions, best_checkpoint, checkpoints
+from official_lite.core import actions, best_checkpoint, checkpoint_files, checkpoints
 
 
 def _checkpoint(value: float) -> checkpoints.FlatCheckpoint:
@@ -19,7 +19,7 @@ def _checkpoint(value: float) -> checkpoints.FlatCheckpoint:
 
 def _best_value(folder: pathlib.Path) -> float:
     variable = tf.Variable(0.0)
-    path = checkpoints.latest_checkpoint(str(folder))
+    path = checkpoint_files.latest_checkpoint(str(folder))
     assert path is not None
     checkpoints.FlatCheckpoint({'v': variable}).read(path)
     return float(variable)

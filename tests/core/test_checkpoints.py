@@ -1,4 +1,4 @@
-"""Checkpoints: keys, completeness, keeping the last few, writing in the background."""
+"""Checkpoints: keys and completeness."""
 
 from __future__ import annotations
 
@@ -180,61 +180,6 @@ def test_reserved_item_names_are_refused() -> None:
         type(model).checkpoint_items = property(  # type: ignore[assignment]
             lambda self: {'backbone': self.backbone, 'decoder': self.decoder}
         )
-
-
-@pytest.mark.parametrize('use_async', [False, True])
-def test_manager_keeps_the_last_ones(tmp_path: pathlib.Path, use_async: bool) -> None:
-    value = tf.Variable(0.0)
-    manager = checkpoints.CheckpointManager(
-        checkpoints.FlatCheckpoint({'v': value}),
-        str(tmp_path),
-        max_to_keep=2,
-        use_async=use_async,
-    )
-    for step in (1, 5, 10):
-        value.assign(step)
-        manager.save(step)
-        value.assign(-1.0)  # What is written in the background is a copy.
-    manager.close()
-    assert sorted(p.name for p in tmp_path.glob('*.index')) == ['ckpt-10.index', 'ckpt-5.index']
-    assert manager.latest == tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / 'ckpt-10')
-    assert manager.restore_latest() == str(tmp_path / 'ckpt-10')
-    assert value.numpy() == 10.0
-    again = checkpoints.CheckpointManager(manager.checkpoint, str(tmp_path), max_to_keep=2)
-    again.save(11)
-    assert [p.split('-')[-1] for p in again.checkpoints] == ['10', '11']
-
-
-def test_only_the_chief_writes(tmp_path: pathlib.Path) -> None:
-    manager = checkpoints.CheckpointManager(
-        checkpoints.FlatCheckpoint({'v': tf.Variable(0.0)}), str(tmp_path), is_chief=False
-    )
-    manager.save(1)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_in_the_background_is_raised(tmp_path: pathlib.Path) -> None:
-    (tmp_path / 'file').write_text('')
-    manager = checkpoints.CheckpointManager(
-        checkpoints.FlatCheckpoint({'v': tf.Variable(0.0)}),
-        str(tmp_path / 'file' / 'below'),
-        use_async=True,
-    )
-    manager.save(1)
-    with pytest.raises(errors.CheckpointError, match='cannot write'):
-        manager.close()
-
-
-def test_find_checkpoint(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.CheckpointError, match='there is no checkpoint'):
-        checkpoints.find_checkpoint(str(tmp_path))
-    manager = checkpoints.CheckpointManager(
-        checkpoints.FlatCheckpoint({'v': tf.Variable(0.0)}), str(tmp_path)
-    )
-    manager.save(1)
-    prefix = manager.save(2)
-    for path in (prefix, prefix + '.index', str(tmp_path), f'{tmp_path}/'):
-        assert checkpoints.find_checkpoint(path) == prefix
 
 
 def test_state_of_a_stock_keras_optimizer_has_keys(tmp_path: pathlib.Path) -> None:

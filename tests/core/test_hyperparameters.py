@@ -18,7 +18,14 @@ import tensorflow as tf
 
 import official_lite
 from official_lite import errors
-from official_lite.core import checkpoints, exp_factory, export_base, hyperparameters, train_lib
+from official_lite.core import (
+    checkpoint_files,
+    checkpoints,
+    exp_factory,
+    export_base,
+    hyperparameters,
+    train_lib,
+)
 from official_lite.core import config_definitions as cfg
 from tests.core import tiny_task
 
@@ -169,13 +176,13 @@ class TestFiles:
 
     def test_a_best_checkpoint_carries_it_by_itself(self, run: Any, tmp_path: pathlib.Path) -> None:
         model, folder = run
-        prefix = checkpoints.latest_checkpoint(str(folder / 'best'))
+        prefix = checkpoint_files.latest_checkpoint(str(folder / 'best'))
         assert prefix is not None
         for path in pathlib.Path(prefix).parent.glob(os.path.basename(prefix) + '*'):
             (tmp_path / path.name).write_bytes(path.read_bytes())
         found = official_lite.load_hyperparameters(tmp_path / os.path.basename(prefix))
         assert found == model.hyperparameters
-        checkpoints.write_state(str(tmp_path), [str(tmp_path / os.path.basename(prefix))])
+        checkpoint_files.write_state(str(tmp_path), [str(tmp_path / os.path.basename(prefix))])
         assert official_lite.load_hyperparameters(tmp_path) == found
 
     def test_a_checkpoint_of_before_has_its_params_beside_it(

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoints, initialization
+from official_lite.core import checkpoint_manager, checkpoints, initialization
 
 
 class Model(keras.Model):
@@ -43,7 +43,9 @@ def source(tmp_path: pathlib.Path) -> tuple[Model, str]:
         'step': tf.Variable(5),
         'optimizer/default/iterations': tf.Variable(5),
     }
-    manager = checkpoints.CheckpointManager(checkpoints.FlatCheckpoint(variables), str(tmp_path))
+    manager = checkpoint_manager.CheckpointManager(
+        checkpoints.FlatCheckpoint(variables), str(tmp_path)
+    )
     manager.save(5)
     return model, str(tmp_path)
 

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.core import checkpoint_fit, checkpoints, dry_run, layer_control, train_lib
+from official_lite.core import (
+    checkpoint_files,
+    checkpoint_fit,
+    checkpoints,
+    dry_run,
+    layer_control,
+    train_lib,
+)
 from official_lite.modeling import layer_overrides
 from tests.core import tiny_task
 
@@ -154,7 +161,7 @@ def test_what_keeps_a_weight_begins_at_the_weight_of_the_checkpoint(tmp_path, fi
     fields = {'trainer__optimizer_config': field}
     frozen = run(tmp_path, 3, [{'pattern': 'backbone', 'trainable': False}], **fields)
     trainer = make_trainer(**fields)
-    trainer.restore(checkpoints.latest_checkpoint(str(tmp_path)))
+    trainer.restore(checkpoint_files.latest_checkpoint(str(tmp_path)))
     for slot in slots:
         value = trainer.checkpoint.variables[f'optimizer/default/backbone/stem/kernel/{slot}']
         np.testing.assert_array_equal(value.numpy(), frozen['backbone/stem/kernel'])
@@ -165,13 +172,13 @@ def test_a_checkpoint_of_another_optimizer_still_does_not_fit(tmp_path):
     config = make(6, trainer__optimizer_config__optimizer={'type': 'adam'})
     trainer = train_lib.make_trainer(config, tiny_task.TinyTask(config.task))
     with pytest.raises(checkpoints.errors.CheckpointError, match='the checkpoint does not fit'):
-        trainer.restore(checkpoints.latest_checkpoint(str(tmp_path)))
+        trainer.restore(checkpoint_files.latest_checkpoint(str(tmp_path)))
 
 
 def test_dropout_that_overrides_turn_on_needs_no_state_in_a_checkpoint(tmp_path):
     fields = {'task__dropout': 0.5}
     run(tmp_path, 3, **fields)
-    path = checkpoints.latest_checkpoint(str(tmp_path))
+    path = checkpoint_files.latest_checkpoint(str(tmp_path))
     off = [{'pattern': 'backbone/dropout', 'dropout_rate': 0.0}]
     make_trainer(off, **fields).restore(path)
     key = 'backbone/dropout/seed_generator/seed_generator_state'

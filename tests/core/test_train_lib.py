@@ -19,7 +19,14 @@ import tensorflow as tf
 import yaml
 
 from official_lite import errors
-from official_lite.core import actions, checkpoints, data_info, interruption, train_lib
+from official_lite.core import (
+    actions,
+    checkpoint_files,
+    checkpoints,
+    data_info,
+    interruption,
+    train_lib,
+)
 from tests.core import tiny_task
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -117,7 +124,7 @@ def test_d15_continuous_eval_follows_a_run_and_ends_with_it(tmp_path: pathlib.Pa
         for step in (3, 6):
             for path in (tmp_path / 'source').glob(f'ckpt-{step}.*'):
                 (target / path.name).write_bytes(path.read_bytes())
-            checkpoints.write_state(str(target), [str(target / f'ckpt-{step}')])
+            checkpoint_files.write_state(str(target), [str(target / f'ckpt-{step}')])
             time.sleep(2.5)
 
     thread = threading.Thread(target=copy_one_after_the_other)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from official_lite import cli, errors
-from official_lite.core import checkpoints, initialization
+from official_lite.core import checkpoint_files, checkpoints, initialization
 from tests import garden_checkpoints
 
 pytestmark = pytest.mark.garden
@@ -189,7 +189,7 @@ def test_import_for_good(
         assert 'Outputs are not compared' in text
     else:
         assert "1 outputs are equal to Model Garden's" in text
-    assert checkpoints.CheckpointSource(checkpoints.find_checkpoint(str(tmp_path))).is_ours
+    assert checkpoints.CheckpointSource(checkpoint_files.find_checkpoint(str(tmp_path))).is_ours
     outputs, report = _load(tmp_path)
     assert report.origin == ''
     np.testing.assert_allclose(

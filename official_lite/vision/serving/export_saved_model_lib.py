@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoint_metadata, checkpoints
+from official_lite.core import checkpoint_files, checkpoint_metadata, checkpoints
 from official_lite.core import export_base as core_export
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import image_classification as classification_cfg
@@ -90,7 +90,7 @@ def export_inference_graph(
     variables = checkpoints.model_variables(export_module.model)
     step = 0
     if checkpoint_path:
-        path = checkpoints.find_checkpoint(checkpoint_path)
+        path = checkpoint_files.find_checkpoint(checkpoint_path)
         step = checkpoints.read_model(variables, path, use_averages=True)
     model_dir = core_export.export(
         export_module,
@@ -135,9 +135,9 @@ def _save_checkpoint(
 ) -> None:
     """Writes the exported weights as a checkpoint of this package."""
     saved = {**variables, checkpoints.STEP_KEY: tf.Variable(step, dtype=tf.int64)}
-    prefix = os.path.join(directory, f'{checkpoints.CHECKPOINT_NAME}-{step}')
+    prefix = os.path.join(directory, f'{checkpoint_files.CHECKPOINT_NAME}-{step}')
     checkpoints.FlatCheckpoint(saved, metadata).write(prefix)
-    checkpoints.write_state(directory, [prefix])
+    checkpoint_files.write_state(directory, [prefix])
 
 
 def _signature_names(

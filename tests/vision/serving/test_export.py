@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from official_lite import errors
-from official_lite.core import checkpoints, task_factory, train_lib
+from official_lite.core import checkpoint_files, checkpoints, task_factory, train_lib
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor, box_ops, image_normalization
 from official_lite.vision.serving import detection, export_saved_model_lib
@@ -139,7 +139,7 @@ def test_an_exported_checkpoint_is_one_of_ours(
 ):
     params, model, model_dir = trained
     export(params, model_dir, tmp_path, export_checkpoint_subdir='checkpoint')
-    path = checkpoints.find_checkpoint(str(tmp_path / 'checkpoint'))
+    path = checkpoint_files.find_checkpoint(str(tmp_path / 'checkpoint'))
     again = retinanet.RetinaNetTask(params.task).build_model()
     assert checkpoints.read_model(checkpoints.model_variables(again), path) == 10
     for a, b in zip(again.variables, model.variables):
@@ -158,7 +158,7 @@ def test_b30_a_run_with_moving_averages_is_exported_with_these(
     }
     saved = {**variables, **averages, checkpoints.STEP_KEY: tf.Variable(7, dtype=tf.int64)}
     checkpoints.FlatCheckpoint(saved).write(str(tmp_path / 'run' / 'ckpt-7'))
-    checkpoints.write_state(str(tmp_path / 'run'), [str(tmp_path / 'run' / 'ckpt-7')])
+    checkpoint_files.write_state(str(tmp_path / 'run'), [str(tmp_path / 'run' / 'ckpt-7')])
     loaded = export(
         params, str(tmp_path / 'run'), tmp_path / 'out', export_checkpoint_subdir='checkpoint'
     )

@@ -14,7 +14,14 @@ import tensorflow as tf
 from PIL import Image
 
 from official_lite import cli, errors
-from official_lite.core import checkpoints, exp_factory, model_sizes, task_factory, train_lib
+from official_lite.core import (
+    checkpoint_files,
+    checkpoints,
+    exp_factory,
+    model_sizes,
+    task_factory,
+    train_lib,
+)
 from official_lite.core import config_definitions as cfg
 from official_lite.vision.evaluation import segmentation_metrics
 from official_lite.vision.serving import export_saved_model_lib
@@ -123,7 +130,7 @@ def _restore(params: Any, checkpoint: str) -> Any:
     """A model with the weights of a checkpoint."""
     model = task_factory.get_task(params.task).build_model()
     variables = checkpoints.model_variables(model)
-    checkpoints.read_model(variables, checkpoints.find_checkpoint(checkpoint))
+    checkpoints.read_model(variables, checkpoint_files.find_checkpoint(checkpoint))
     return model
 
 
