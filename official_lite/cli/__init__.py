@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_explain_unknown(name), file=sys.stderr)
         return 2
     module = importlib.import_module(f'{__name__}.{SUBCOMMANDS[name][0]}')
-    return int(module.main([f'{argv[0]} {name}', *argv[2:]]))
+    return int(module.main([f'official-lite {name}', *argv[2:]]))
 
 
 def _usage() -> str:

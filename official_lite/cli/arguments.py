@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from official_lite import errors
+from official_lite import errors, manifest
 from official_lite.cli import reporting
 from official_lite.common import flags as common_flags
 
 __all__ = ['parse_flags']
+
+_WIDTH = 96
+_ABSL_REPEAT = '; repeat this option to specify a list of values'
 
 
 def parse_flags(
     argv: Sequence[str],
     define: Callable[[flags.FlagValues], None],
     description: str,
-    num_positional: int = 0,
+    positional: str = '',
 ) -> tuple[flags.FlagValues, list[str]]:
     """Returns the flags of a command line and its positional arguments.
 
@@ -28,7 +32,7 @@ def parse_flags(
         argv: Program name and arguments.
         define: Defines the flags.
         description: What the command does, for --help.
-        num_positional: How many arguments without a flag the command takes at most.
+        positional: Names of the arguments without a flag that the command takes at most, 'SRC DST'.
 
     Raises:
         Help: If --help is among the arguments.
@@ -45,7 +49,7 @@ def parse_flags(
         flag_values=values,
     )
     if {'-h', '-help', '--help'} & set(argv[1:]):
-        raise reporting.Help(_format_help(argv[0], description, values))
+        raise reporting.Help(_format_help(f'{argv[0]} {positional}'.strip(), description, values))
     try:
         rest = list(values(list(argv)))[1:]
     except flags.UnrecognizedFlagError as error:
@@ -54,24 +58,43 @@ def parse_flags(
         hint = f'did you mean --{near[0]}?' if near else '--help lists all flags'
         raise errors.UsageError('unknown flag', where=f'--{error.flagname}', hint=hint) from error
     except flags.Error as error:
-        raise errors.UsageError(str(error).removeprefix('flag ')) from error
-    if len(rest) > num_positional:
-        stray = rest[num_positional]
-        hint = f'to set a value write --params_override={stray}' if '=' in stray else ''
-        raise errors.UsageError('stray argument', where=repr(stray), hint=hint)
+        problem = str(error).removeprefix('flag ')
+        raise errors.UsageError(problem, hint=_find_near_value(problem)) from error
+    _check_stray(rest[len(positional.split()) :], values)
     return values, rest
 
 
+def _find_near_value(problem: str) -> str:
+    """A hint where absl says of a flag that it takes one of a few words: `--a=b: ... <c|d>`."""
+    match = re.match(r'--\w+=(.*): value should be one of <(.*)>', problem)
+    near = difflib.get_close_matches(match[1], match[2].split('|'), n=1) if match else ()
+    return f'did you mean {near[0]!r}?' if near else ''
+
+
+def _check_stray(rest: Sequence[str], values: flags.FlagValues) -> None:
+    if not rest:
+        return
+    if '=' in rest[0]:
+        hint = f'to set a value write --params_override={rest[0]}'
+    elif 'experiment' in values and rest[0] in manifest.EXPERIMENTS:
+        hint = f'write --experiment={rest[0]}'
+    else:
+        hint = ''
+    raise errors.UsageError('stray argument', where=repr(rest[0]), hint=hint)
+
+
 def _format_help(program: str, description: str, values: flags.FlagValues) -> str:
-    lines = [f'usage: {os.path.basename(program)} [flags]', '', description, '']
+    usage = f'usage: {os.path.basename(program)} [flags]'
+    lines = [usage, '', textwrap.fill(description, width=_WIDTH), '']
     for name in sorted(set(values)):
         flag = values[name]
         if flag.help.startswith('Refused: ') or flag.name != name:
             continue
         shown = f'--[no]{name}' if flag.boolean and name != 'print_config' else f'--{name}'
         body = textwrap.fill(
-            ' '.join(flag.help.split()).replace('.;', ';'),
-            width=96,
+            # absl's own words, which say what ours do already.
+            ' '.join(flag.help.split()).replace(_ABSL_REPEAT, '').replace('.;', ';'),
+            width=_WIDTH,
             initial_indent=' ' * 6,
             subsequent_indent=' ' * 6,
         )

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: Program name, experiment and flags.
     """
-    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=1)
+    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, positional='EXPERIMENT')
     if rest and values.experiment and rest[0] != values.experiment:
         raise errors.UsageError('the experiment is named twice', where='--experiment')
     if rest:

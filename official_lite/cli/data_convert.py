@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     values, _ = arguments.parse_flags(argv, _define, _DESCRIPTION)
     if not values.output:
         raise errors.UsageError(
-            'where to?',
+            'not given',
             where='--output',
             expected='a folder and the beginning of names, as in records/train',
         )

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: Program name, two paths and flags.
     """
-    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=2)
+    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, positional='A B')
     if len(rest) != 2:
         raise errors.UsageError(
             'two runs are compared', expected='diff A B', received=f'{len(rest)} paths'

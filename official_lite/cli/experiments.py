@@ -25,7 +25,10 @@ def main(argv: list[str]) -> None:
 
 def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
-        'import', None, 'Module of yours that registers something.', flag_values=values
+        'import',
+        None,
+        'Module of yours that registers something. Repeat it for more.',
+        flag_values=values,
     )
 
 

@@ -35,10 +35,7 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[..., int]:
     def main(argv: Sequence[str] | None = None) -> int:
         arguments = list(sys.argv if argv is None else argv)
         try:
-            return run(arguments) or 0
-        except Help as text:
-            print(text)
-            return 0
+            return _run(run, arguments)
         except errors.OfficialLiteError as error:
             if _wants_traceback(arguments):
                 traceback.print_exc()
@@ -52,6 +49,16 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[..., int]:
             return 0
 
     return main
+
+
+def _run(run: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    try:
+        code = run(arguments) or 0
+    except Help as text:
+        print(text)
+        code = 0
+    sys.stdout.flush()  # here, where a reader that has gone is known of
+    return code
 
 
 def _wants_traceback(argv: Sequence[str]) -> bool:

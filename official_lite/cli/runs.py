@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     Args:
         argv: Program name, the folder and flags.
     """
-    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, num_positional=1)
+    values, rest = arguments.parse_flags(argv, _define, _DESCRIPTION, positional='FOLDER')
     root = rest[0] if rest else '.'
     runs, problems = run_records.find_runs(root)
     for problem in problems:

@@ -117,7 +117,10 @@ def define_config_flags(flag_values: flags.FlagValues) -> None:
         **values,
     )
     flags.DEFINE_multi_string(
-        'import', None, 'Module of yours that registers something, as my_pkg.my_module.', **values
+        'import',
+        None,
+        'Module of yours that registers something, as my_pkg.my_module. Repeat it for more.',
+        **values,
     )
     flags.DEFINE_string('tpu', None, 'Name or address of a TPU: sets runtime.tpu.', **values)
     flags.DEFINE_string(

@@ -111,7 +111,7 @@ class ExperimentParser:
         raise errors.UsageError(
             'no experiment is named',
             where='--experiment',
-            hint='give --experiment=NAME (--list_experiments lists them), or --config_file with a '
+            hint='give --experiment=NAME (`official-lite experiments` lists them), or --config_file with a '
             'params.yaml, which names its experiment',
         )
 

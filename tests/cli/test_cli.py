@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -80,7 +83,10 @@ def test_lists_of_configs_are_printed(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (('--experimnt=x',), r'--experimnt: unknown flag; did you mean --experiment\?'),
         (('--zzz',), r'--zzz: unknown flag; --help lists all flags'),
-        (('--mode=trian',), r'--mode=trian: value should be one of <train\|.*train_and_validate>'),
+        (
+            ('--mode=trian',),
+            r"--mode=trian: value should be one of <train\|.*train_and_validate>; did you mean 'train'\?",
+        ),
         (('--experiment',), r'Missing value for flag --experiment'),
         (('--print_config=all', CUSTOM), r'--print_config=all: value should be one of'),
         (
@@ -88,7 +94,8 @@ def test_lists_of_configs_are_printed(capsys: pytest.CaptureFixture[str]) -> Non
             r"'trainer\.train_steps=5': stray argument; to set a value write "
             r'--params_override=trainer\.train_steps=5',
         ),
-        ((CUSTOM, 'now'), r"'now': stray argument"),
+        ((CUSTOM, 'now'), r"'now': stray argument\n"),
+        (('retinanet',), r"'retinanet': stray argument; write --experiment=retinanet\n"),
         (
             (CUSTOM, '--model_dir=d'),
             r'--mode: a run needs this flag, one of train, eval, .*; --print_config, --dry_run and '
@@ -235,6 +242,15 @@ class TestReporting:
 
         assert reporting.command(interrupt)(['x']) == 130
         assert capsys.readouterr().err == 'interrupted\n'
+
+    def test_a_reader_of_help_that_has_gone(self) -> None:
+        """As with `official-lite diff --help | head -1`."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, '-m', 'official_lite.cli', 'diff', '--help']
+        result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        assert (result.returncode, result.stderr) == (0, '')
 
 
 def test_flags_for_programs_of_ones_own() -> None:

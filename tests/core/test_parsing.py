@@ -89,7 +89,7 @@ def test_no_experiment_is_explained() -> None:
     with pytest.raises(
         errors.UsageError,
         match=r'^--experiment: no experiment is named; give --experiment=NAME '
-        r'\(--list_experiments lists them\), or --config_file with a params\.yaml',
+        r'\(`official-lite experiments` lists them\), or --config_file with a params\.yaml',
     ):
         parse('')
 
