@@ -382,6 +382,10 @@ def _expand_learning_rate(config: Any, peak: float) -> dict[str, Any]:
     return {f'{where}.{path}': value for path, value in changes.items()}
 
 
+def _get_learning_rate(config: Any) -> float | None:
+    return peak_learning_rate.find_peak(config.trainer.optimizer_config.learning_rate)
+
+
 _BATCH_SIZE = hyperparams.short_names.alias(
     'task.train_data.global_batch_size', int, 'examples of one training step, over all replicas'
 )
@@ -424,11 +428,25 @@ class TaskConfig(hyperparams.Config):
     # Names in `--hparams_overrides`; a subclass adds its own.
     _short_names: ClassVar[dict[str, hyperparams.ShortName]] = {
         'learning_rate': hyperparams.ShortName(
-            float, _expand_learning_rate, 'peak of the schedule, with which all of its values scale'
+            float,
+            _expand_learning_rate,
+            'peak of the schedule, with which all of its values scale',
+            current=_get_learning_rate,
         ),
         'batch_size': _BATCH_SIZE,
         'global_batch_size': _BATCH_SIZE,
     }
+
+    def list_metrics(self) -> Optional[Sequence[str]]:
+        """Names of the metrics that an evaluation logs, so that a wrong one is refused early.
+
+        `<...>` in a name stands for what only the data knows (`iou/<class>`). The trainer's
+        `validation_loss` need not be listed. A class that does not define this itself says nothing.
+
+        Returns:
+            None: it is not known.
+        """
+        return None
 
 
 @dataclasses.dataclass

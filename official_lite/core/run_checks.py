@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from official_lite.core import config_definitions as cfg
-from official_lite.core import hyperparameter_writers
+from official_lite.core import hyperparameter_writers, metric_names
 from official_lite.modeling import hyperparams
 
 __all__ = ['check_runnable']
 
 
 def check_runnable(config: cfg.ExperimentConfig, mode: str) -> None:
-    """Refuses a config that lacks something the mode needs.
+    """Refuses a config that lacks something the mode needs, or monitors a metric that is not reported.
 
     Raises:
-        ConfigError: With everything that is missing.
+        ConfigError: With everything that is missing or wrong.
     """
     missing: list[tuple[str, str]] = []
     if 'train' in mode:
@@ -26,8 +26,12 @@ def check_runnable(config: cfg.ExperimentConfig, mode: str) -> None:
     if 'train' in mode:
         outputs = config.trainer.log_hyperparameters_to
         hyperparameter_writers.check_outputs(outputs, 'trainer.log_hyperparameters_to')
-    if missing:
-        raise hyperparams.ConfigError([_describe(config, *item) for item in missing])
+    problems = [_describe(config, *item) for item in missing]
+    monitored = metric_names.find_monitored_problem(config) if 'eval' in mode else None
+    if monitored is not None:
+        problems.append(monitored)
+    if problems:
+        raise hyperparams.ConfigError(problems)
 
 
 def _find_missing_for_training(config: cfg.ExperimentConfig) -> list[tuple[str, str]]:

@@ -42,6 +42,10 @@ class Domain:
         """The value for the config that belongs to what Optuna stores."""
         return stored
 
+    def replace_values(self, values: Sequence[Any]) -> Domain:
+        """The same with other values in the place of those that it lists; a range stays as it is."""
+        return self
+
     def find_stored(self, value: Any) -> Stored:
         """The inverse of `get_value`.
 
@@ -224,6 +228,11 @@ class Choice(Domain):
     def get_value(self, stored: Stored) -> Any:
         return self.values[self.labels.index(stored)]
 
+    def replace_values(self, values: Sequence[Any]) -> Choice:
+        if isinstance(self.options, Mapping):
+            return Choice(dict(zip(self.options, values)))
+        return Choice(tuple(values))
+
     def find_stored(self, value: Any) -> Stored:
         for label, option in zip(self.labels, self.values):
             if option == value and isinstance(option, bool) == isinstance(value, bool):
@@ -252,6 +261,9 @@ class Constant(Domain):
 
     def get_value(self, stored: Stored) -> Any:
         return self.value
+
+    def replace_values(self, values: Sequence[Any]) -> Constant:
+        return Constant(values[0])
 
     def find_stored(self, value: Any) -> Stored:
         return None

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ['build_pruner', 'build_sampler', 'check_installed', 'describe_ignored']
 
-# Sampler -> (package beside Optuna, extra that has it).
-_PACKAGES = {'cmaes': ('cmaes', 'tune'), 'gp': ('torch', 'tune-gp')}
+# Sampler -> packages beside Optuna, each with the extra that has it.
+_PACKAGES = {
+    'cmaes': (('cmaes', 'tune'),),
+    'gp': (('torch', 'tune-gp'), ('scipy', 'tune-gp')),
+}
 
 
 def check_installed(sampler: str) -> None:
@@ -28,8 +31,7 @@ def check_installed(sampler: str) -> None:
     Raises:
         UsageError: With the line that installs them.
     """
-    needed = [('optuna', 'tune'), *([_PACKAGES[sampler]] if sampler in _PACKAGES else [])]
-    for package, extra in needed:
+    for package, extra in (('optuna', 'tune'), *_PACKAGES.get(sampler, ())):
         if importlib.util.find_spec(package) is None:
             raise errors.UsageError(
                 f'the sampler {sampler!r} needs {package!r}, which is not installed',

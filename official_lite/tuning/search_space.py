@@ -54,6 +54,9 @@ class Parameter:
         conditions: Branches that have to be chosen, from the root of the config on.
         is_selector: Whether its value decides which other parameters count.
         source: Where the search space says so.
+        short: A short name whose value is set in several fields, or elsewhere in each trial; `path`
+            is then that name.
+        sets: The fields that `short` sets.
     """
 
     path: str
@@ -61,6 +64,13 @@ class Parameter:
     conditions: tuple[Condition, ...] = ()
     is_selector: bool = False
     source: Source | None = None
+    short: hyperparams.ShortName | None = None
+    sets: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Paths of the fields that it may set."""
+        return self.sets if self.short is not None else (self.path,)
 
     @property
     def is_searched(self) -> bool:
@@ -77,13 +87,24 @@ class Parameter:
         Raises:
             ConfigError: The config refuses the value.
         """
+        value = self.domain.get_value(stored)
+        values = {self.path: value} if self.short is None else self.short.expand(config, value)
         change = SourcedDict()
-        change.put(self.path, self.domain.get_value(stored), self.source)
+        for path, each in values.items():
+            change.put(path, each, self.source)
         config.override(change, source='code: search space')
+
+    def get_value_in(self, config: hyperparams.Config) -> Any:
+        """The value that `config` has."""
+        if self.short is None:
+            return tree.value_at(config, self.path)
+        return self.short.current(config) if self.short.current is not None else None
 
 
 class SearchSpace:
     """Parameters in the order in which they have to be chosen: selectors from the root, then the rest.
+
+    What scales values that are there (`learning_rate` of a schedule in steps) comes last.
 
     Args:
         parameters: What is searched or set; `space_checks.check_space` makes them.
@@ -92,7 +113,8 @@ class SearchSpace:
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         given = list(parameters)
         selectors = sorted((p for p in given if p.is_selector), key=lambda p: p.path.count('.'))
-        self.parameters = (*selectors, *(p for p in given if not p.is_selector))
+        rest = sorted((p for p in given if not p.is_selector), key=lambda p: p.short is not None)
+        self.parameters = (*selectors, *rest)
 
     @property
     def searched(self) -> list[Parameter]:
@@ -132,7 +154,7 @@ class SearchSpace:
         for parameter in self.searched:
             if parameter.is_active(base):
                 try:
-                    value = tree.value_at(base, parameter.path)
+                    value = parameter.get_value_in(base)
                     defaults[parameter.path] = parameter.domain.find_stored(value)
                 except ValueError as error:
                     raise ValueError(f'{parameter.path}: {error}') from error

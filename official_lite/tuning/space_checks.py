@@ -21,6 +21,8 @@ from official_lite.modeling.hyperparams.places import MISSING
 from official_lite.modeling.hyperparams.sources import Source
 from official_lite.tuning.domains import Choice, Constant, Domain, Stored
 from official_lite.tuning.search_space import Condition, Parameter, SearchSpace, find_conditions
+from official_lite.tuning.space_names import resolve_names
+from official_lite.tuning.space_variants import iterate_variants
 
 __all__ = ['check_space', 'make_parameters']
 
@@ -46,16 +48,17 @@ def check_space(
 
     Args:
         config: The config that the trials vary.
-        parameters: What to search, with paths and domains only.
+        parameters: What to search, with paths (or short names of them) and domains only.
         earlier: Problems found before, to be raised with those found here.
 
     Raises:
-        ConfigError: With all problems: unknown paths, values of a wrong type or outside of what the
+        ConfigError: With all problems: unknown paths, names that mean several, values of a wrong type or outside of what the
             config allows, empty ranges, branches that are never chosen.
     """
     problems = list(earlier)
     found: list[Parameter] = []
-    given_parameters = [_name_selector(config, parameter) for parameter in parameters]
+    resolved = resolve_names(config, parameters, problems)
+    given_parameters = [_name_selector(config, parameter) for parameter in resolved]
     for named in given_parameters:
         domain_problems = list(_find_domain_problems(named))
         problems += domain_problems
@@ -119,22 +122,21 @@ class _Check:
         owner = parameter.path.rpartition('.')[0]
         self.config = config
         self.parameter = parameter
-        self.siblings = [
-            other
-            for other in everything
-            if other is not parameter and other.path.rpartition('.')[0] == owner
-        ]
+        self.others = [other for other in everything if other is not parameter]
+        self.siblings = [other for other in self.others if other.path.rpartition('.')[0] == owner]
         self.conditions: tuple[Condition, ...] = ()
 
     def run(self, problems: list[errors.Problem]) -> Parameter | None:
         """Returns the parameter with all that the config knows of it; None after a problem."""
+        if self.parameter.short is not None:
+            return self._run_short(problems)
         try:
             self.conditions = find_conditions(self.config, self.parameter.path)
             base = self._choose_branches()
         except hyperparams.ConfigError as error:
             problems += [_from(problem, self.parameter) for problem in error.problems]
             return None
-        known = {(p.path, p.message, p.expected) for p in _find_problems(base)}
+        known = _get_keys(_find_problems(base))
         before = len(problems)
         read: list[Any] = []
         for stored in self.parameter.domain.list_samples():
@@ -153,6 +155,23 @@ class _Check:
         problems += _find_domain_problems(checked)
         return checked
 
+    def _run_short(self, problems: list[errors.Problem]) -> Parameter | None:
+        """The same for a short name that sets other fields in other trials."""
+        before = len(problems)
+        for base in iterate_variants(self.config, self.others):
+            known = _get_keys(_find_problems(base))
+            for stored in self.parameter.domain.list_samples():
+                config = base.replace()
+                try:
+                    self.parameter.apply(config, stored)
+                    found = self._find_own_problems(config, known)
+                except hyperparams.ConfigError as error:
+                    found = error.problems
+                problems += [_from(problem, self.parameter) for problem in found]
+            if len(problems) > before:
+                return None
+        return self.parameter
+
     def _choose_branches(self) -> hyperparams.Config:
         config = self.config.replace()
         for condition in self.conditions:
@@ -161,7 +180,11 @@ class _Check:
         return config
 
     def _try(
-        self, base: hyperparams.Config, stored: Stored, known: set[Any], read: list[Any]
+        self,
+        base: hyperparams.Config,
+        stored: Stored,
+        known: set[tuple[str, str, str]],
+        read: list[Any],
     ) -> list[errors.Problem]:
         """Problems of one value; what the field makes of it is added to `read`."""
         config = base.replace()
@@ -181,8 +204,7 @@ class _Check:
         return [
             problem
             for problem in _find_problems(config)
-            if (problem.path, problem.message, problem.expected) not in known
-            and self._is_about(problem)
+            if _get_keys([problem]).isdisjoint(known) and self._is_about(problem)
         ]
 
     def _fits_with_a_sibling(
@@ -203,21 +225,15 @@ class _Check:
 
     def _is_about(self, problem: errors.Problem) -> bool:
         """Whether a problem is this value's own; one between two fields depends on the other too."""
-        path = self.parameter.path.removesuffix(f'.{_ONE_OF_TYPE}')
-        return problem.path == path or problem.path.startswith((f'{path}.', f'{path}['))
+        paths = (path.removesuffix(f'.{_ONE_OF_TYPE}') for path in self.parameter.fields)
+        return any(tree.is_inside(problem.path, path) for path in paths)
 
     def _read_domain(self, read: list[Any]) -> Domain:
         """The domain with values as the field has read them; branches stay as they were given."""
         domain = self.parameter.domain
         if any(tree.is_config(value) or value is MISSING for value in read):
             return domain
-        if isinstance(domain, Constant):
-            return Constant(read[0])
-        if isinstance(domain, Choice):
-            if isinstance(domain.options, Mapping):
-                return Choice(dict(zip(domain.options, read)))
-            return Choice(tuple(read))
-        return domain
+        return domain.replace_values(read)
 
     def _is_selector(self, base: hyperparams.Config) -> bool:
         owner, _, name = self.parameter.path.rpartition('.')
@@ -238,6 +254,11 @@ def _find_problems(config: hyperparams.Config) -> list[errors.Problem]:
     return []
 
 
+def _get_keys(problems: Iterable[errors.Problem]) -> set[tuple[str, str, str]]:
+    """What tells problems apart."""
+    return {(problem.path, problem.message, problem.expected) for problem in problems}
+
+
 def _from(problem: errors.Problem, parameter: Parameter) -> errors.Problem:
     """A problem with the search space as its source."""
     return dataclasses.replace(problem, source=parameter.source)
@@ -246,10 +267,10 @@ def _from(problem: errors.Problem, parameter: Parameter) -> errors.Problem:
 def _find_double_paths(parameters: list[Parameter]) -> Iterator[errors.Problem]:
     seen: dict[str, Source | None] = {}
     for parameter in parameters:
-        if parameter.path in seen:
-            message = f'searched twice (the first time from {seen[parameter.path]})'
-            yield errors.Problem(parameter.path, message, source=parameter.source)
-        seen[parameter.path] = parameter.source
+        for path in [path for path in parameter.fields if path in seen][:1]:
+            message = f'searched twice (the first time from {seen[path]})'
+            yield errors.Problem(path, message, source=parameter.source)
+        seen |= dict.fromkeys(parameter.fields, parameter.source)
 
 
 def _find_never_searched(

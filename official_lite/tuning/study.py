@@ -29,6 +29,7 @@ from official_lite.core import exp_factory, file_lock, plugins
 from official_lite.modeling import hyperparams
 from official_lite.tuning import (
     live_table,
+    objective_checks,
     outputs,
     plots,
     records,
@@ -156,6 +157,7 @@ def run_study(
     """
     space = _check(config, parameters, settings, earlier)
     objectives = study_config.parse_objectives(settings.objectives, config)
+    objective_checks.check_objectives(objectives, config, space)
     samplers.check_installed(str(settings.sampler.type))
     samplers.silence_optuna()
     grid = _list_grid(config, space, settings)

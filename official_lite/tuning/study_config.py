@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, Optional
 
 from official_lite import errors
+from official_lite.core import metric_paths
 from official_lite.modeling import hyperparams
 
 __all__ = ['Objective', 'PrunerConfig', 'SamplerConfig', 'StudyConfig', 'parse_objectives']
@@ -85,7 +86,9 @@ def parse_objectives(texts: Sequence[str], config: hyperparams.Config) -> tuple[
                 where=f'--objective={text}',
                 expected=f'{metric or "METRIC"}:max or {metric or "METRIC"}:min',
             )
-        found.append(Objective(metric.removeprefix('eval/'), direction))
+        found.append(
+            Objective(metric_paths.validation_path(metric).removeprefix('eval/'), direction)
+        )
     names = [objective.metric for objective in found]
     if len(set(names)) < len(names):
         raise errors.UsageError('a metric is named twice', where='--objective')

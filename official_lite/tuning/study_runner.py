@@ -17,24 +17,27 @@ from typing import TYPE_CHECKING
 
 from official_lite import errors
 from official_lite.modeling import hyperparams
-from official_lite.tuning import config_files, records, trial_files, trial_process, worker_locks
+from official_lite.tuning import (
+    config_files,
+    objective_checks,
+    records,
+    trial_files,
+    trial_process,
+    worker_locks,
+)
 from official_lite.tuning.search_space import SearchSpace
 from official_lite.tuning.study_config import Objective, StudyConfig
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ['MetricError', 'StudyRunner', 'TooManyFailures']
+__all__ = ['StudyRunner', 'TooManyFailures']
 
 _POLL_SECS = 0.25
 _SHOW_SECS = 1.0
 _TIME_IS_OVER = 'stopped: the time of the study is over'
 _INTERRUPTED = 'stopped: the study was interrupted'
 _DEVICES = 'CUDA_VISIBLE_DEVICES'
-
-
-class MetricError(errors.UsageError):
-    """An objective is not among the metrics of an evaluation."""
 
 
 class TooManyFailures(errors.OfficialLiteError):
@@ -244,16 +247,10 @@ class StudyRunner:
         return True
 
     def _check_metrics(self, evaluations: Sequence[trial_files.Evaluation]) -> None:
-        for objective in self._objectives:
-            names = sorted(evaluations[-1].metrics) if evaluations else [objective.metric]
-            if objective.metric not in names:
-                nearest = hyperparams.errors.find_nearest(objective.metric, names)
-                self._error = MetricError(
-                    f'evaluations report no metric {objective.metric!r}',
-                    where='objectives',
-                    expected=f'one of {", ".join(names)}',
-                    hint=f'did you mean {nearest!r}?' if nearest else '',
-                )
+        if evaluations:
+            names = sorted(evaluations[-1].metrics)
+            error = objective_checks.find_metric_error(self._objectives, names)
+            self._error = error or self._error
 
     def _record(
         self, running: _Running, evaluations: Sequence[trial_files.Evaluation], which: str
@@ -316,6 +313,9 @@ class StudyRunner:
         if reason == records.SURPLUS:
             return
         self._failures_in_a_row += 1
+        if objective_checks.is_about_monitored(reason):
+            self._error = objective_checks.MetricError(reason, where=f'trial {trial.number}')
+            return
         most = self._config.max_failures_in_a_row
         if most is not None and self._failures_in_a_row >= most:
             self._error = TooManyFailures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import pathlib
 
@@ -64,6 +65,7 @@ def make_study(name: str, storage: optuna.storages.BaseStorage, count: int) -> o
         ('nsga3', 3, 'optuna'),
         ('cmaes', 1, 'cmaes'),
         ('gp', 1, 'torch'),
+        ('gp', 2, 'torch'),
     ],
 )
 def test_a_study_that_is_opened_again_goes_on_as_if_it_had_not_ended(
@@ -91,7 +93,8 @@ def test_another_seed_gives_other_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ('sampler', 'package', 'extra'), [('cmaes', 'cmaes', 'tune'), ('gp', 'torch', 'tune-gp')]
+    ('sampler', 'package', 'extra'),
+    [('cmaes', 'cmaes', 'tune'), ('gp', 'torch', 'tune-gp'), ('gp', 'scipy', 'tune-gp')],
 )
 def test_a_sampler_that_is_not_installed_is_refused_before_the_first_trial(
     sampler: str,
@@ -101,8 +104,11 @@ def test_a_sampler_that_is_not_installed_is_refused_before_the_first_trial(
     tmp_path: pathlib.Path,
 ) -> None:
     find = importlib.util.find_spec
+    there = importlib.machinery.ModuleSpec('there', None)
     monkeypatch.setattr(
-        importlib.util, 'find_spec', lambda name: None if name == package else find(name)
+        importlib.util,
+        'find_spec',
+        lambda name: None if name == package else there if name == 'torch' else find(name),
     )
     message = (
         rf"needs '{package}', which is not installed; .*pip install 'official-lite\[{extra}\]'"

@@ -190,20 +190,6 @@ def test_the_last_evaluation_can_count(tmp_path: pathlib.Path) -> None:
         assert result.best.values == pytest.approx((expected,))
 
 
-def test_a_metric_that_there_is_not_ends_the_study_and_can_be_mended(
-    tmp_path: pathlib.Path,
-) -> None:
-    study_dir = tmp_path / 'study'
-    with pytest.raises(
-        errors.UsageError,
-        match=r"objectives: evaluations report no metric 'los'; expected one of AP, loss; did you "
-        r"mean 'loss'\?",
-    ):
-        studies.run(study_dir, n_trials=2, objectives=['los:max'])
-    result = studies.run(study_dir, n_trials=2, objectives=['AP:max'])
-    assert [record.state for record in result.trials] == ['complete', 'complete']
-
-
 def test_another_study_in_the_folder_is_refused(tmp_path: pathlib.Path) -> None:
     study_dir = tmp_path / 'study'
     studies.run(study_dir, n_trials=1)

@@ -113,9 +113,10 @@ def find_nearest(name: object, valid: Iterable[str]) -> str:
     for candidate in names:
         if candidate.lower() == folded:
             return candidate
-    near = difflib.get_close_matches(folded, names, n=1, cutoff=0.6)
+    by_folded = {n.lower(): n for n in reversed(names)}
+    near = difflib.get_close_matches(folded, list(reversed(by_folded)), n=1, cutoff=0.6)
     if near:
-        return near[0]
+        return by_folded[near[0]]
     if len(folded) >= 3:
         starts = sorted((n for n in names if n.lower().startswith(folded)), key=len)
         if starts:

@@ -11,7 +11,7 @@ them too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from official_lite.modeling.hyperparams import annotations as annotations_lib
@@ -19,7 +19,15 @@ from official_lite.modeling.hyperparams import errors, overrides, tree
 from official_lite.modeling.hyperparams.places import INVALID, Pass, Place
 from official_lite.modeling.hyperparams.sources import Source, as_source
 
-__all__ = ['ShortName', 'alias', 'declared_names', 'find_path', 'override_by_names']
+__all__ = [
+    'ShortName',
+    'alias',
+    'declared_names',
+    'find_path',
+    'find_path_among',
+    'is_whole_path',
+    'override_by_names',
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +38,25 @@ class ShortName:
         kind: Type of its value: int, float, bool or str.
         expand: Gets the whole config and the value; returns path -> value of what to set.
         about: What it is, in a few words.
+        current: Gets the whole config; returns the value that it has, None if it has none.
     """
 
     kind: type
     expand: Callable[[Any, Any], Mapping[str, Any]]
     about: str = ''
+    current: Callable[[Any], Any] | None = None
+
+    def read(self, value: Any, name: str, source: Source | None = None) -> Any:
+        """Returns a value in the type of the name.
+
+        Raises:
+            ConfigError: It is none of that type.
+        """
+        run = Pass()
+        read = annotations_lib.compile_checker(self.kind).read(value, Place(run, name, source))
+        run.finish()
+        assert read is not INVALID
+        return read
 
 
 def alias(path: str, kind: type, about: str = '') -> ShortName:
@@ -97,15 +119,29 @@ def find_path(config: Any, name: str, source: Source | str | None = None) -> str
     Raises:
         ConfigError: No field is meant (also a KeyError), or several are.
     """
-    if name.split('.')[0].split('[')[0] in config:
-        return name  # a whole path: what is wrong with it, the override itself says best
-    found = _find_endings(config, name)
+    return find_path_among([config], name, source)
+
+
+def find_path_among(configs: Sequence[Any], name: str, source: Source | str | None = None) -> str:
+    """As `find_path`, for one config in several states: with other branches chosen.
+
+    Raises:
+        ConfigError: No field is meant in any of them (also a KeyError), or several are.
+    """
+    if is_whole_path(configs[0], name):
+        return name  # what is wrong with it, the override itself says best
+    found = list(dict.fromkeys(path for each in configs for path in _find_endings(each, name)))
     if len(found) == 1:
         return found[0]
     origin = as_source(source)
     if found:
         raise errors.make_error([_ambiguous(name, found, origin)])
-    raise errors.make_error([_unknown(config, name, origin)])
+    raise errors.make_error([_unknown(configs[0], name, origin)])
+
+
+def is_whole_path(config: Any, name: str) -> bool:
+    """Whether a name begins at the root of the config."""
+    return name.split('.')[0].split('[')[0] in config
 
 
 def _expand(config: Any, name: str, value: Any, source: Source | None) -> Mapping[str, Any]:
@@ -113,12 +149,8 @@ def _expand(config: Any, name: str, value: Any, source: Source | None) -> Mappin
     short = declared_names(config).get(name)
     if short is None:
         return {find_path(config, name, source): value}
-    run = Pass()
-    read = annotations_lib.compile_checker(short.kind).read(value, Place(run, name, source))
-    run.finish()
-    assert read is not INVALID
     try:
-        return short.expand(config, read)
+        return short.expand(config, short.read(value, name, source))
     except errors.ConfigError as error:
         problems = [dataclasses.replace(p, source=p.source or source) for p in error.problems]
         raise errors.make_error(problems) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
@@ -156,6 +157,20 @@ class ImageClassificationTask(cfg.TaskConfig):
 
     _from_data: ClassVar[tuple[str, ...]] = ('class_names',)
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names',)
+
+    def list_metrics(self) -> Optional[Sequence[str]]:
+        """Names of the metrics that an evaluation logs."""
+        if self.train_data.is_multilabel:
+            return ['globalPR-AUC', 'meanPR-AUC']
+        evaluation = self.evaluation
+        classes = ['', '/<class>'] if evaluation.report_per_class_precision_and_recall else ['']
+        thresholds = [
+            f'{kind}_at_threshold_{threshold}{suffix}'
+            for threshold in evaluation.precision_and_recall_thresholds or ()
+            for kind in ('precision', 'recall')
+            for suffix in classes
+        ]
+        return ['accuracy', f'top_{evaluation.top_k}_accuracy', *thresholds]
 
     def _check(self, report: hyperparams.Report) -> None:
         losses, data = self.losses, self.train_data

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import checks, detection_names
+from official_lite.vision.configs import checks, detection_names, evaluation_names
 from official_lite.vision.configs.maskrcnn_data import DataConfig
 from official_lite.vision.configs.maskrcnn_model import MaskRCNN
 
@@ -111,6 +112,25 @@ class MaskRCNNTask(cfg.TaskConfig):
     _from_data: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _short_names: ClassVar[dict[str, hyperparams.ShortName]] = detection_names.DETECTION_NAMES
+
+    def list_metrics(self) -> Optional[Sequence[str]]:
+        """Names of the metrics that an evaluation logs."""
+        names = ('total', 'rpn_score', 'rpn_box', 'frcnn_cls', 'frcnn_box', 'mask', 'model')
+        losses = [f'{name}_loss' for name in names]
+        if getattr(self.model, 'mask_scoring_head', None) is not None:
+            losses.append('mask_score_loss')
+        if not self.use_coco_metrics:
+            return losses
+        coco = [
+            name
+            for is_mask in ((False, True) if self.model.include_mask else (False,))
+            for name in evaluation_names.list_coco_metrics(
+                self.max_num_eval_detections,
+                per_category=self.per_category_metrics,
+                is_mask=is_mask,
+            )
+        ]
+        return [*coco, *losses]
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('use_wod_metrics', 'use_approx_instance_metrics'):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import detection_names
+from official_lite.vision.configs import detection_names, evaluation_names
 from official_lite.vision.configs.retinanet_data import DataConfig
 from official_lite.vision.configs.retinanet_model import RetinaNet
 
@@ -109,6 +110,18 @@ class RetinaNetTask(cfg.TaskConfig):
     _from_data: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names', 'category_ids')
     _short_names: ClassVar[dict[str, hyperparams.ShortName]] = detection_names.DETECTION_NAMES
+
+    def list_metrics(self) -> Optional[Sequence[str]]:
+        """Names of the metrics that an evaluation logs."""
+        heads = self.model.head.attribute_heads
+        losses = ['total_loss', 'cls_loss', 'box_loss', 'model_loss']
+        losses += [f'attribute_loss/{head.name}' for head in heads]
+        if not self.use_coco_metrics:
+            return losses
+        coco = evaluation_names.list_coco_metrics(
+            self.max_num_eval_detections, per_category=self.per_category_metrics
+        )
+        return [*coco, *losses]
 
     def _check(self, report: hyperparams.Report) -> None:
         if self.use_wod_metrics:

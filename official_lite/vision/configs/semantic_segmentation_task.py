@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Optional, Union
 
 from official_lite.core import config_definitions as cfg
@@ -119,6 +120,12 @@ class SemanticSegmentationTask(cfg.TaskConfig):
 
     _from_data: ClassVar[tuple[str, ...]] = ('class_names',)
     _class_fields: ClassVar[tuple[str, ...]] = ('class_names',)
+
+    def list_metrics(self) -> Optional[Sequence[str]]:
+        """Names of the metrics that an evaluation logs."""
+        classes = ['iou/<class>'] * self.evaluation.report_per_class_iou
+        scores = ['mask_scores_mse'] * (self.model.mask_scoring_head is not None)
+        return ['mean_iou', 'mean_iou_all_classes', *classes, *scores]
 
     def _check(self, report: hyperparams.Report) -> None:
         losses, num_classes = self.losses, self.model.num_classes
