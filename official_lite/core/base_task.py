@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from official_lite.core import hyperparameters, initialization
+from official_lite.core import hyperparameters, initialization, task_results
 from official_lite.modeling import optimization, performance
 from official_lite.modeling.privacy import ops as privacy_ops
 
@@ -246,6 +246,7 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
             outputs = self.train_outputs(features, labels, model)
             losses = self.compute_losses(model, labels, outputs)
             loss = losses[self.loss]
+            task_results.check_loss(loss, self)
             scaled_loss = loss / tf.cast(num_replicas(), loss.dtype)
             scaled_loss = _get_scaled_loss(optimizer, scaled_loss)
         variables = model.trainable_variables

@@ -26,6 +26,7 @@ from official_lite.core import (
     pace,
     replicas,
     step_logs,
+    task_results,
 )
 from official_lite.core import hyperparameters as hyperparameters_lib
 from official_lite.core import layer_control as layer_control_lib
@@ -74,6 +75,7 @@ class Trainer:
         _check_config(
             config, train and train_dataset is None, evaluate and validation_dataset is None
         )
+        task_results.check_model(model, task)
         self._strategy = tf.distribute.get_strategy()
         self._config = config
         self._task = task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from official_lite import manifest
+from official_lite import errors, manifest
 from official_lite.core import config_definitions as cfg
 from official_lite.core import plugins
 from official_lite.core.registry import Registry
@@ -43,9 +43,17 @@ def get_exp_config(exp_name: str) -> cfg.ExperimentConfig:
 
     Raises:
         UnknownNameError: If there is none of this name (a LookupError too); lists all of them.
+        UsageError: If its factory returned something else.
     """
     plugins.load_entry_points()
     config = _EXPERIMENTS.lookup(exp_name)()
+    if not isinstance(config, cfg.ExperimentConfig):
+        raise errors.UsageError(
+            where=f'the factory of the experiment {exp_name!r}',
+            expected='an ExperimentConfig',
+            received='None' if config is None else type(config).__name__,
+            hint='does it return its config?',
+        )
     _name_sources(config, exp_name)
     return config
 

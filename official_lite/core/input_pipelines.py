@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_lite.core import task_results
+
 DatasetFn = Callable[[tf.distribute.InputContext | None], tf.data.Dataset]
 
 
@@ -34,7 +36,9 @@ def distribute(
     must_relax = is_finite and strategy.num_replicas_in_sync > 1 and not is_tpu
 
     def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        dataset = dataset_fn(context).with_options(_make_options(runtime))
+        dataset = dataset_fn(context)
+        task_results.check_dataset(dataset)
+        dataset = dataset.with_options(_make_options(runtime))
         return dataset.map(_forget_batch_size) if must_relax else dataset
 
     return strategy.distribute_datasets_from_function(make)

@@ -25,8 +25,9 @@ def register_head_builder(
 
     Returns:
         A decorator of a function with the arguments `input_specs`, `model_config`,
-        `num_anchors_per_location` and `l2_regularizer`, which returns a layer from feature maps by
-        level to (scores, boxes, attributes).
+        `l2_regularizer` and, of a head that predicts at anchors, `num_anchors_per_location`. It
+        returns a layer; that of a RetinaNet is one from feature maps by level to (scores, boxes,
+        attributes).
     """
     return registries.register_head(key, config=config)
 
@@ -34,15 +35,16 @@ def register_head_builder(
 def build_head(
     input_specs: Mapping[str, Any],
     model_config: Any,
-    num_anchors_per_location: Union[int, dict[str, int]],
+    num_anchors_per_location: Union[int, dict[str, int], None] = None,
     l2_regularizer: Optional[keras.regularizers.Regularizer] = None,
 ) -> keras.layers.Layer:
     """Builds the head for the class of `model_config.head`.
 
     Args:
         input_specs: Shapes of the feature maps by level.
-        model_config: A RetinaNet model config.
-        num_anchors_per_location: Number of anchors, or numbers by level.
+        model_config: A model config; its `head` decides.
+        num_anchors_per_location: Number of anchors, or numbers by level. None for a head without
+            anchors, whose builder is not told.
         l2_regularizer: Regulariser of convolution kernels.
 
     Returns:
@@ -51,9 +53,14 @@ def build_head(
     builder = registries.HEADS.find_builder(model_config.head) or registries.HEADS.get_builder(
         DEFAULT_HEAD
     )
+    anchors = (
+        {}
+        if num_anchors_per_location is None
+        else {'num_anchors_per_location': num_anchors_per_location}
+    )
     return builder(
         input_specs=input_specs,
         model_config=model_config,
-        num_anchors_per_location=num_anchors_per_location,
         l2_regularizer=l2_regularizer,
+        **anchors,
     )
