@@ -13,6 +13,7 @@ import tensorflow as tf
 from official_lite import errors
 from official_lite.core import export_base, layer_control, model_sizes
 from official_lite.vision.dataloaders import source
+from official_lite.vision.ops import image_normalization
 
 INPUT_TYPES = ('image_tensor', 'image_bytes', 'tf_example', 'tflite')
 
@@ -94,6 +95,23 @@ class ExportModule(export_base.ExportModule):
     def preprocess_example(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `preprocess_image`, for a serialized tf.train.Example, string []."""
         return self.preprocess_bytes(get_image_bytes(serialized))
+
+    def build_inputs(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a signature of the input type 'tflite' takes for an image.
+
+        Args:
+            image: uint8 [height, width, channels], of any size.
+
+        Returns:
+            The image as the network sees it, float32 [height, width, channels] of the size of its
+            input: resized, padded and normalised; and its `image_info`, float32 [4, 2].
+        """
+        image, image_info = self.preprocess_image(image)
+        return image_normalization.normalize_if_uint8(image), image_info
+
+    def _build_inputs(self, image: tf.Tensor) -> Any:
+        """`build_inputs` under Model Garden's name and with what its module of the task returns."""
+        return self.build_inputs(image)
 
     @abc.abstractmethod
     def run_model(self, images: tf.Tensor, image_info: tf.Tensor) -> Outputs:

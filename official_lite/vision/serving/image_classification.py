@@ -35,6 +35,9 @@ class ClassificationModule(export_base.ExportModule):
     def _with_info(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return image, export_base.make_whole_info(tf.constant(self._input_image_size))
 
+    def _build_inputs(self, image: tf.Tensor) -> tf.Tensor:
+        return self.build_inputs(image)[0]
+
     @property
     def _parser(self) -> classification_input.Parser:
         return classification_reader.build_parser(
