@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from official_lite import errors
@@ -22,6 +23,16 @@ JOURNAL_FILE = 'journal.log'
 _JOURNAL_PREFIX = 'journal:'
 _MOST_DIFFERENCES = 12
 _OPENING_LOCK = 'storage.lock'
+# Driver of a database, as SQLAlchemy calls it -> its package, where that has another name.
+_DRIVERS = {
+    'psycopg': 'psycopg[binary]',
+    'psycopg2': 'psycopg2-binary',
+    'mysqldb': 'mysqlclient',
+    'mysqlconnector': 'mysql-connector-python',
+}
+_MOST_OPENINGS = 10
+_SECS_BETWEEN_OPENINGS = 0.5
+_ALREADY_THERE = ('already exists', 'duplicate')
 _IDENTITY = ('objectives', 'space', 'config')
 
 
@@ -40,14 +51,7 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
     from optuna.storages import journal
 
     if text and '://' in text and not text.startswith(_JOURNAL_PREFIX):
-        try:
-            # Two processes that make the tables of a new database at once disturb each other.
-            with file_lock.FileLock(study_dir / _OPENING_LOCK):
-                return optuna.storages.RDBStorage(text)
-        except Exception as error:  # of the database's own driver
-            raise errors.UsageError(
-                f'the database cannot be opened: {error}', where=f'--storage={text}'
-            ) from error
+        return _open_database(text, study_dir)
     path = pathlib.Path(text.removeprefix(_JOURNAL_PREFIX)) if text else study_dir / JOURNAL_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +61,51 @@ def open_storage(text: str | None, study_dir: pathlib.Path) -> optuna.storages.B
         raise errors.UsageError(
             f'the journal cannot be opened: {error.strerror}', where=f'--storage={path}'
         ) from error
+
+
+def _open_database(text: str, study_dir: pathlib.Path) -> optuna.storages.BaseStorage:
+    import optuna
+    import sqlalchemy
+
+    driver = ''
+    where = '--storage'
+    try:
+        url = sqlalchemy.engine.make_url(text)
+        where = f'--storage={url.render_as_string(hide_password=True)}'
+        driver = url.get_dialect().driver
+        # Two processes that make the tables of a new database at once disturb each other.
+        with file_lock.FileLock(study_dir / _OPENING_LOCK):
+            return _make_tables(lambda: optuna.storages.RDBStorage(text))
+    except sqlalchemy.exc.ArgumentError as error:
+        raise errors.UsageError(
+            f'no address of a database: {error}',
+            where=where,
+            expected='sqlite:///PATH, or postgresql or mysql://USER:PASSWORD@HOST:PORT/DATABASE',
+        ) from error
+    except ImportError as error:
+        raise errors.UsageError(
+            f'the driver {driver!r} of this database is not installed',
+            where=where,
+            hint=f"install it: pip install '{_DRIVERS.get(driver, driver)}'",
+        ) from error
+    except Exception as error:  # of the database's own driver
+        raise errors.UsageError(f'the database cannot be opened: {error}', where=where) from error
+
+
+def _make_tables(
+    open_database: Callable[[], optuna.storages.BaseStorage],
+) -> optuna.storages.BaseStorage:
+    """Opens a database, again while somebody on another machine is making its tables."""
+    import sqlalchemy
+
+    for _ in range(_MOST_OPENINGS - 1):
+        try:
+            return open_database()
+        except sqlalchemy.exc.DBAPIError as error:
+            if not any(word in str(error).lower() for word in _ALREADY_THERE):
+                raise
+            time.sleep(_SECS_BETWEEN_OPENINGS)
+    return open_database()
 
 
 def _drop_torn_line(path: pathlib.Path) -> None:

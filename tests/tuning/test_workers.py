@@ -94,11 +94,21 @@ def test_trials_end_with_the_process_that_started_them(tmp_path: pathlib.Path) -
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize('kind', ['journal', 'sqlite'])
+# An empty database of a server, such as postgresql+psycopg2://postgres@localhost/studies.
+DATABASE = 'OFFICIAL_LITE_TEST_DATABASE'
+
+
+@pytest.mark.parametrize('kind', ['journal', 'sqlite', 'server'])
 def test_two_processes_with_two_workers_each_share_a_study(
     tmp_path: pathlib.Path, kind: str
 ) -> None:
-    storage = f'sqlite:///{tmp_path}/study.db' if kind == 'sqlite' else f'journal:{tmp_path}/log'
+    if kind == 'server' and DATABASE not in os.environ:
+        pytest.skip(f'{DATABASE} names no database')
+    storage = {
+        'journal': f'journal:{tmp_path}/log',
+        'sqlite': f'sqlite:///{tmp_path}/study.db',
+        'server': os.environ.get(DATABASE, ''),
+    }[kind]
     args = (f'--storage={storage}', '--workers=2', '--delay=0.05')
     processes = [start(tmp_path / 'study', 12, *args) for _ in range(2)]
     said = [finish(process) for process in processes]
