@@ -132,6 +132,48 @@ def train_batch_norm(strategy: Any) -> dict[str, Any]:
     return {'before': before, 'after': after}
 
 
+# One of each kind that acts in a step: factors of rate and decay, a schedule, a penalty, what is frozen.
+LAYERS = [
+    {'pattern': 'backbone/stem', 'learning_rate_multiplier': 0.1, 'weight_decay_multiplier': 3.0},
+    {'pattern': 'backbone/batch_normalization', 'trainable': False},
+    {
+        'pattern': 'head',
+        'learning_rate': {
+            'type': 'stepwise',
+            'stepwise': {'boundaries': [2], 'values': [0.04, 0.02]},
+        },
+        'kernel_regularizer': {'l2': 0.1},
+    },
+]
+
+
+def train_layers(strategy: Any) -> dict[str, Any]:
+    """Layers of their own rates, and BatchNorm that is frozen; then the same without overrides."""
+    adamw = {'type': 'adamw', 'adamw': {'weight_decay_rate': 0.5}}
+    fields = {
+        'task__use_batch_norm': True,
+        'trainer__optimizer_config__optimizer': adamw,
+        'trainer__optimizer_config__layerwise_lr_decay': 0.5,
+    }
+    trainer = make_trainer(strategy, tiny_task.TinyTask, task__layer_overrides=LAYERS, **fields)
+    before = get_weights(trainer)
+    with strategy.scope():
+        losses = [float(trainer.train(1)['training_loss']) for _ in range(NUM_STEPS)]
+        trainer.synchronize_statistics()
+    variables = checkpoints.model_variables(trainer.model)
+    names = ('moving_mean', 'moving_variance', 'gamma')
+    frozen = [variables[f'backbone/batch_normalization/{name}'] for name in names]
+    return {
+        'losses': losses,
+        'before': before,
+        'weights': get_weights(trainer),
+        'frozen': [
+            [v.numpy().tolist() for v in strategy.experimental_local_results(variable)]
+            for variable in frozen
+        ],
+    }
+
+
 def read_seeds(strategy: Any) -> dict[str, Any]:
     """States of the dropout layer's generator on every replica, new and restored."""
     with tempfile.TemporaryDirectory() as folder:
@@ -183,6 +225,7 @@ def main(name: str, output: str) -> None:
         'accumulated': train_accumulated(strategy),
         'evaluation': evaluate(strategy),
         'batch_norm': train_batch_norm(strategy),
+        'layers': train_layers(strategy),
         'seeds': read_seeds(strategy),
         'runs': run_twice(strategy, f'{output}.run'),
         'any_worker': replicas.any_worker(strategy, replicas.is_chief(strategy)),

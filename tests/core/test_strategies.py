@@ -170,3 +170,27 @@ def test_float16_an_overflow_on_one_replica_skips_the_step_on_all(results: dict[
 
 def test_a_signal_on_one_worker_reaches_all(results: dict[str, Any]) -> None:
     assert results['multi_worker_mirrored']['any_worker'] is True
+
+
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_layer_overrides_act_as_on_one_device(results: dict[str, Any], strategy: str) -> None:
+    single = results['one_device']['layers']
+    _assert_equal_training(single, results[strategy]['layers'])
+    moved = {
+        key: np.abs(np.subtract(value, single['before'][key])).max()
+        for key, value in single['weights'].items()
+    }
+    # Adam moves weights by about the rate: 0.04, 0.04 and three times 0.02; 0.05 * 0.1 * 0.5 each.
+    assert 0.05 < moved['head/stem/kernel'] < 0.3
+    assert 0.0 < moved['backbone/stem/bias'] < 0.0126
+    assert moved['backbone/batch_normalization/gamma'] == 0.0
+
+
+@pytest.mark.parametrize('strategy', ['one_device', *STRATEGIES])
+def test_frozen_batch_norm_keeps_its_statistics_on_each_replica(
+    results: dict[str, Any], strategy: str
+) -> None:
+    mean, variance, gamma = results[strategy]['layers']['frozen']
+    assert len(mean) == (2 if strategy == 'mirrored' else 1)
+    assert {value for replica in mean for value in replica} == {0.0}
+    assert {value for replica in [*variance, *gamma] for value in replica} == {1.0}
