@@ -229,10 +229,8 @@ def create_tf_example(
             is_category_thing or {},
             panoptic_skip_crowd,
         )
-        features |= {
-            _PANOPTIC_KEYS[name]: tfrecord_lib.convert_to_feature(mask)
-            for name, mask in masks.items()
-        }
+        for name, mask in masks.items():
+            features[_PANOPTIC_KEYS[name]] = tfrecord_lib.convert_to_feature(mask)
     return tf.train.Example(features=tf.train.Features(feature=features)), num_left_out
 
 

@@ -74,9 +74,7 @@ def find_pairs(
         UsageError: There is no such folder, or nothing tells images from masks.
         DataError: There is no pair, or two files have the same name.
     """
-    for where, folder in (('image_dir', image_dir), ('mask_dir', mask_dir)):
-        if not folder or not os.path.isdir(folder):
-            raise errors.UsageError(where=where, expected='a folder', received=repr(folder))
+    _check_folders(image_dir, mask_dir)
     is_one_folder = os.path.realpath(image_dir) == os.path.realpath(mask_dir)
     if is_one_folder and image_suffix == mask_suffix:
         raise errors.UsageError(
@@ -95,20 +93,33 @@ def find_pairs(
             where=f'{image_dir}, {mask_dir}',
             hint='image_suffix and mask_suffix say what the ends of names differ in',
         )
+    expected = {name: str(Path(mask_dir) / f'{name}{mask_suffix}.png') for name in images}
+    pairs = _pair(images, masks, expected, origin=image_dir)
+    return _split(pairs, split, validation_share, split_seed)
+
+
+def _check_folders(image_dir: str, mask_dir: str) -> None:
+    for where, folder in (('image_dir', image_dir), ('mask_dir', mask_dir)):
+        if not folder or not os.path.isdir(folder):
+            raise errors.UsageError(where=where, expected='a folder', received=repr(folder))
+
+
+def _pair(
+    images: dict[str, str], masks: dict[str, str], expected: dict[str, str], origin: str
+) -> ImagePairs:
+    """All images with their masks; a mask that is not there is where it is expected."""
     names = sorted(images)
     unused = sorted(set(masks) - set(images))
-    expected = Path(mask_dir)
-    pairs = ImagePairs(
+    return ImagePairs(
         images=tuple(images[name] for name in names),
-        masks=tuple(masks.get(name, str(expected / f'{name}{mask_suffix}.png')) for name in names),
+        masks=tuple(masks.get(name, expected[name]) for name in names),
         names=tuple(names),
-        origin=image_dir,
+        origin=origin,
         missing=tuple(i for i, name in enumerate(names) if name not in masks),
         findings=(f'{len(unused)} masks have no image, the first: {masks[unused[0]]}',)
         if unused
         else (),
     )
-    return _split(pairs, split, validation_share, split_seed)
 
 
 def _find(folder: str, suffix: str, foreign_suffix: str) -> dict[str, str]:

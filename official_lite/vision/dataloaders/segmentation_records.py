@@ -125,27 +125,47 @@ def build_record_source(
     unscanned = make_source(usable, segmentation_facts.NO_INFO)
     scan = _scan(unscanned, table, usable)
     if skip_corrupt:
-        bad = _find_bad_images(unscanned, table, usable)
-        bad = {**bad, **scan.problems}
-        notices.report_skipped([f'{unscanned.describe(i)}: {bad[i]}' for i in sorted(bad)])
-        usable = np.delete(usable, sorted(bad))
+        usable = np.delete(usable, _report_bad(unscanned, table, usable, scan))
         unscanned = make_source(usable, segmentation_facts.NO_INFO)
         scan = _scan(unscanned, table, usable)
     for number, text in sorted(scan.problems.items()):
         raise errors.DataError(text, where=unscanned.describe(number), hint=_SKIP_HINT)
-    info = segmentation_facts.make_info(
-        segmentation_facts.Values(
-            scan.values, scan.counts, [unscanned.describe(int(i)) for i in scan.firsts]
-        ),
+    origin = ','.join(paths) if len(paths) <= 2 else f'{paths[0]},...'
+    info = _make_info(unscanned, scan, table, usable, labelling, origin)
+    source = make_source(usable, info, is_plain=bool(scan.is_plain.all()))
+    return source.load_records() if cache and len(usable) else source
+
+
+def _report_bad(
+    source: tfrecord_source.TfrecordSource,
+    table: tfrecord_scan.TfrecordTable,
+    usable: np.ndarray,
+    scan: mask_files.MaskScan,
+) -> list[int]:
+    """Says which records cannot be used; returns their numbers in `source`."""
+    bad = {**_find_bad_images(source, table, usable), **scan.problems}
+    notices.report_skipped([f'{source.describe(i)}: {bad[i]}' for i in sorted(bad)])
+    return sorted(bad)
+
+
+def _make_info(
+    source: tfrecord_source.TfrecordSource,
+    scan: mask_files.MaskScan,
+    table: tfrecord_scan.TfrecordTable,
+    usable: np.ndarray,
+    labelling: segmentation_facts.Labelling,
+    origin: str,
+) -> Any:
+    places = [source.describe(int(i)) for i in scan.firsts]
+    return segmentation_facts.make_info(
+        segmentation_facts.Values(scan.values, scan.counts, places),
         np.stack([scan.heights_px, scan.widths_px], axis=-1),
         label_map=_LABELS_AS_THEY_ARE,
         labelling=labelling,
         names=[str(length) for length in table.lengths[usable]],
-        origin=','.join(paths) if len(paths) <= 2 else f'{paths[0]},...',
+        origin=origin,
         num_corrupt=len(table) - len(usable),
     )
-    source = make_source(usable, info, is_plain=bool(scan.is_plain.all()))
-    return source.load_records() if cache and len(usable) else source
 
 
 def _refuse(table: tfrecord_scan.TfrecordTable) -> None:

@@ -69,9 +69,7 @@ def random_crop_image_with_boxes_and_labels(
     Returns:
         The crop, the boxes inside, normalised by its size and clipped to it, and their labels.
     """
-    low, high, step, offset = min_overlap_params
-    min_overlap = tf.math.floordiv(uniform(seed, 'overlap', minval=low, maxval=high), step) * step
-    min_overlap = tf.maximum(min_overlap - offset, 0.0)
+    min_overlap = _draw_min_overlap(min_overlap_params, seed)
     windows = _draw_windows(tf.shape(img)[:2], min_scale, max_retry, seed)
     size = tf.cast(tf.tile(tf.shape(img)[:2], [2]), tf.float32)
     shares = tf.cast(windows, tf.float32) / size
@@ -103,6 +101,12 @@ def random_crop_image_with_boxes_and_labels(
         crop,
         lambda: (tf.identity(img), tf.identity(boxes), tf.identity(labels)),
     )
+
+
+def _draw_min_overlap(params: Sequence[float], seed: Seed) -> tf.Tensor:
+    low, high, step, offset = params
+    overlap = tf.math.floordiv(uniform(seed, 'overlap', minval=low, maxval=high), step) * step
+    return tf.maximum(overlap - offset, 0.0)
 
 
 def _draw_windows(size: tf.Tensor, min_scale: float, num: int, seed: Seed) -> tf.Tensor:

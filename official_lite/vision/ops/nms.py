@@ -160,7 +160,7 @@ def select_soft(
     top_scores, top_indices = tf.nn.top_k(by_class, top_k)
 
     batch = tf.shape(boxes)[0]
-    pairs = batch * num_classes
+    pairs = batch * num_classes  # of an image and a class
 
     def select_one(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         pair, one_scores, one_indices = inputs
@@ -190,10 +190,22 @@ def select_soft(
         ),
         fn_output_signature=(tf.int32, tf.float32),
     )  # [batch * classes, detections]
-    flat_indices = tf.reshape(indices, [batch, num_classes * max_num_detections])
-    flat_scores, order = tf.nn.top_k(
-        tf.reshape(soft, [batch, num_classes * max_num_detections]), max_num_detections
-    )
+    size = [batch, num_classes * max_num_detections]
+    return _take_best(boxes, tf.reshape(indices, size), tf.reshape(soft, size), max_num_detections)
+
+
+def _take_best(
+    boxes: tf.Tensor, flat_indices: tf.Tensor, soft: tf.Tensor, max_num_detections: int
+) -> Selection:
+    """The best of what each class has chosen; a score of -1 is none.
+
+    Args:
+        boxes: As in `select_per_class`.
+        flat_indices: [batch, classes * max_num_detections], candidates.
+        soft: [batch, classes * max_num_detections], their scores.
+        max_num_detections: How many.
+    """
+    flat_scores, order = tf.nn.top_k(soft, max_num_detections)
     is_valid = flat_scores > -1.0
     chosen = tf.where(is_valid, tf.gather(flat_indices, order, batch_dims=1), 0)
     classes = tf.where(is_valid, order // max_num_detections, 0)

@@ -88,22 +88,8 @@ class InvertedBottleneckBlock(conv_block.ConvBlock):
             },
             **kwargs,
         )
-        self._middle_filters = in_filters
-        self.conv0: Optional[keras.layers.Layer] = None
-        self.norm0: Optional[keras.layers.Layer] = None
-        self.conv1: Optional[keras.layers.Layer] = None
-        self.norm1: Optional[keras.layers.Layer] = None
-        if expand_ratio > 1:
-            self._middle_filters = nn_layers.make_divisible(in_filters * expand_ratio, divisible_by)
-            self._make_expansion()
-        if use_depthwise:
-            self.conv1 = self._depthwise_conv(
-                'conv1', kernel_size, strides, dilation_rate, is_regularized=regularize_depthwise
-            )
-            self.norm1 = self._norm('norm1')
-        self._depthwise_activation = activations.get_activation(
-            depthwise_activation or self._config['activation']
-        )
+        self._make_expansion()
+        self._make_depthwise()
         self.squeeze_excitation = self._squeeze_excitation(
             self._middle_filters if expand_se_in_filters else in_filters,
             self._middle_filters,
@@ -117,13 +103,39 @@ class InvertedBottleneckBlock(conv_block.ConvBlock):
         self._has_shortcut = use_residual and in_filters == out_filters and strides == 1
         self.stochastic_depth = self._stochastic_depth() if self._has_shortcut else None
 
+    def _make_depthwise(self) -> None:
+        config = self._config
+        self.conv1: Optional[keras.layers.Layer] = None
+        self.norm1: Optional[keras.layers.Layer] = None
+        if config['use_depthwise']:
+            self.conv1 = self._depthwise_conv(
+                'conv1',
+                config['kernel_size'],
+                config['strides'],
+                config['dilation_rate'],
+                is_regularized=config['regularize_depthwise'],
+            )
+            self.norm1 = self._norm('norm1')
+        self._depthwise_activation = activations.get_activation(
+            config['depthwise_activation'] or config['activation']
+        )
+
     def _make_expansion(self) -> None:
-        is_fused = not self._config['use_depthwise']
+        config = self._config
+        self._middle_filters = config['in_filters']
+        self.conv0: Optional[keras.layers.Layer] = None
+        self.norm0: Optional[keras.layers.Layer] = None
+        if config['expand_ratio'] <= 1:
+            return
+        self._middle_filters = nn_layers.make_divisible(
+            config['in_filters'] * config['expand_ratio'], config['divisible_by']
+        )
+        is_fused = not config['use_depthwise']
         self.conv0 = self._conv(
             'conv0',
             self._middle_filters,
-            self._config['kernel_size'] if is_fused else 1,
-            self._config['strides'] if is_fused else 1,
+            config['kernel_size'] if is_fused else 1,
+            config['strides'] if is_fused else 1,
         )
         self.norm0 = self._norm('norm0')
 
