@@ -72,9 +72,7 @@ class Parser(hyperparams.Config):
         if self.rpn_unmatched_threshold > self.rpn_match_threshold:
             limit = self.rpn_match_threshold
             report('rpn_unmatched_threshold', expected=f'at most rpn_match_threshold ({limit:g})')
-        if not 0 < self.aug_scale_min <= self.aug_scale_max:
-            limit = self.aug_scale_max
-            report('aug_scale_min', expected=f'more than 0 and at most aug_scale_max ({limit:g})')
+        checks.check_scales(self, report)
 
 
 @dataclasses.dataclass
@@ -112,12 +110,6 @@ class DataConfig(cfg.DataConfig):
 
     def _check(self, report: hyperparams.Report) -> None:
         super()._check(report)
-        for name in ('input_path', 'tfds_name'):
-            if self.source.type is not None and getattr(self, name):
-                report(
-                    name,
-                    expected='not set, because source.type is',
-                    hint=f"choose one of them: {name}='' or source.type=null",
-                )
+        checks.check_one_source(self, report)
         if self.parser.copy_paste is not None and self.global_batch_size == 1:
             report('global_batch_size', expected='2 or more, because parser.copy_paste is set')

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
-from official_lite.modeling import optimization
-from official_lite.vision.configs import backbones, common, decoders, own_data
+from official_lite.vision.configs import backbones, common, decoders, own_data, recipes
 from official_lite.vision.configs.maskrcnn_data import DataConfig, Parser
 from official_lite.vision.configs.maskrcnn_model import (
     Anchor,
@@ -36,17 +35,6 @@ COCO_INPUT_PATH_BASE = 'coco'
 _COCO_VAL_ANNOTATIONS = os.path.join(COCO_INPUT_PATH_BASE, 'instances_val2017.json')
 _COCO_VAL_EXAMPLES = 5000
 _RESNET50 = 'gs://cloud-tpu-checkpoints/vision-2.0/resnet50_imagenet/ckpt-28080'
-
-# A config whose training data or validation data does not say what it is for is refused.
-_RESTRICTIONS = [
-    'task.train_data.is_training != None',
-    'task.validation_data.is_training != None',
-]
-_SPINENET_RESTRICTIONS = [
-    *_RESTRICTIONS,
-    'task.model.min_level == task.model.backbone.spinenet.min_level',
-    'task.model.max_level == task.model.backbone.spinenet.max_level',
-]
 
 
 @exp_factory.register_config_factory('fasterrcnn_resnetfpn_coco')
@@ -89,7 +77,7 @@ def _resnet_experiment(model: MaskRCNN, runtime: cfg.RuntimeConfig) -> cfg.Exper
             peak=0.12,
             warmup_steps=500,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -147,7 +135,7 @@ def _spinenet_experiment(
             peak=0.32,
             warmup_steps=2000,
         ),
-        restrictions=_SPINENET_RESTRICTIONS,
+        restrictions=recipes.SPINENET_RESTRICTIONS,
     )
 
 
@@ -186,7 +174,7 @@ def maskrcnn_mobilenet_coco() -> cfg.ExperimentConfig:
             peak=0.32,
             warmup_steps=2000,
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
@@ -225,22 +213,9 @@ def _coco_trainer(
     return cfg.TrainerConfig(
         train_steps=train_steps,
         validation_steps=_COCO_VAL_EXAMPLES // eval_batch_size,
-        validation_interval=steps_per_epoch,
-        steps_per_loop=steps_per_epoch,
-        summary_interval=steps_per_epoch,
-        checkpoint_interval=steps_per_epoch,
-        optimizer_config=optimization.OptimizationConfig(
-            {
-                'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9}},
-                'learning_rate': {
-                    'type': 'stepwise',
-                    'stepwise': {'boundaries': drops, 'values': [peak, peak / 10, peak / 100]},
-                },
-                'warmup': {
-                    'type': 'linear',
-                    'linear': {'warmup_steps': warmup_steps, 'warmup_learning_rate': 0.0067},
-                },
-            }
+        **recipes.get_intervals(steps_per_epoch),
+        optimizer_config=recipes.get_stepwise_sgd(
+            boundaries=drops, values=[peak, peak / 10, peak / 100], warmup_steps=warmup_steps
         ),
     )
 
@@ -270,7 +245,7 @@ def maskrcnn_custom() -> cfg.ExperimentConfig:
             best_checkpoint_eval_metric='mask_AP',
             optimizer_config=own_data.get_adamw(peak=4e-3, train_steps=train_steps),
         ),
-        restrictions=_RESTRICTIONS,
+        restrictions=recipes.RESTRICTIONS,
     )
 
 
