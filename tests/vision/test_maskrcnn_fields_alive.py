@@ -136,7 +136,8 @@ _LOSS_VALUES: dict[str, Any] = {
 
 def test_fields_of_losses_change_the_loss() -> None:
     params = tiny_masks.make_params()
-    params.task.model.num_classes = 11
+    scoring = {'num_convs': 1, 'num_filters': 8, 'fc_dims': 16}
+    params.task.model.override({'num_classes': 11, 'mask_scoring_head': scoring})
     task = task_factory.get_task(params.task)
     model = task.build_model()
     images, labels = next(iter(task.build_inputs(params.task.train_data)))

@@ -7,7 +7,14 @@ import itertools
 from typing import ClassVar, Literal, Optional
 
 from official_lite.modeling import hyperparams
-from official_lite.vision.configs import backbones, checks, common, decoders, retinanet_model
+from official_lite.vision.configs import (
+    backbones,
+    checks,
+    common,
+    decoders,
+    retinanet_model,
+    semantic_segmentation_model,
+)
 
 __all__ = [
     'Anchor',
@@ -17,6 +24,7 @@ __all__ = [
     'MaskRCNN',
     'MaskROIAligner',
     'MaskSampler',
+    'MaskScoringHead',
     'ROIAligner',
     'ROIGenerator',
     'ROISampler',
@@ -294,6 +302,32 @@ class MaskROIAligner(ROIAligner):
 
 
 @dataclasses.dataclass
+class MaskScoringHead(semantic_segmentation_model.MaskScoringHead):
+    """What predicts the IoU of the mask of a region and its object (arXiv:1903.00241). Ours.
+
+    Attributes:
+        num_convs: Convolutions.
+        num_filters: Channels of these convolutions.
+        fc_input_size: Height and width that features are resized to before the dense layers.
+        num_fcs: Dense layers before the prediction.
+        fc_dims: Their units.
+        use_depthwise_convolution: Whether convolutions are depthwise separable.
+    """
+
+    num_filters: int = 256
+    fc_input_size: list[int] = dataclasses.field(default_factory=lambda: [7, 7])
+
+    _weight_fields: ClassVar[tuple[str, ...]] = (
+        'num_convs',
+        'num_filters',
+        'fc_input_size',
+        'num_fcs',
+        'fc_dims',
+        'use_depthwise_convolution',
+    )
+
+
+@dataclasses.dataclass
 class MaskRCNN(hyperparams.Config):
     """The model.
 
@@ -317,6 +351,8 @@ class MaskRCNN(hyperparams.Config):
         mask_sampler: What picks proposals to learn masks from. None as above.
         mask_roi_aligner: What cuts features out for masks. None as above.
         norm_activation: Normalisation and activation of all blocks.
+        mask_scoring_head: Ours. What predicts how good masks are; detections of masks are then
+            ranked by the class score times the prediction. None means by the class score alone.
     """
 
     num_classes: int = 0
@@ -346,6 +382,8 @@ class MaskRCNN(hyperparams.Config):
             norm_momentum=0.997, norm_epsilon=0.0001, use_sync_bn=True
         )
     )
+    # Ours.
+    mask_scoring_head: Optional[MaskScoringHead] = None
 
     _from_data: ClassVar[tuple[str, ...]] = ('num_classes',)
     _weight_fields: ClassVar[tuple[str, ...]] = (
@@ -373,6 +411,8 @@ class MaskRCNN(hyperparams.Config):
             )
         if self.include_mask:
             self._check_mask_parts(report)
+        elif self.mask_scoring_head is not None:
+            report('mask_scoring_head', expected='null, because include_mask is false')
 
     def _check_mask_parts(self, report: hyperparams.Report) -> None:
         for name in ('mask_head', 'mask_sampler', 'mask_roi_aligner'):

@@ -17,7 +17,7 @@ __all__ = ['Losses', 'MaskRCNNTask']
 
 @dataclasses.dataclass
 class Losses(hyperparams.Config):
-    """What training minimises: `loss_weight` times the sum of five losses and the l2 regularization.
+    """What training minimises: `loss_weight` times the sum of its losses and the l2 regularization.
 
     Attributes:
         loss_weight: Factor on everything, the l2 regularization too.
@@ -35,6 +35,7 @@ class Losses(hyperparams.Config):
         frcnn_box_weight: Factor on the loss of detections' boxes.
         mask_weight: Factor on the loss of masks.
         class_weights: Factor on the class loss for each class, background first. None means 1.
+        mask_scoring_weight: Ours. Factor on the loss of `model.mask_scoring_head`.
     """
 
     loss_weight: float = 1.0
@@ -49,6 +50,8 @@ class Losses(hyperparams.Config):
     frcnn_box_weight: float = 1.0
     mask_weight: float = 1.0
     class_weights: Optional[list[float]] = None
+    # Ours.
+    mask_scoring_weight: float = 1.0
 
     def _check(self, report: hyperparams.Report) -> None:
         for name in ('rpn_huber_loss_delta', 'frcnn_huber_loss_delta'):

@@ -17,6 +17,7 @@ from official_lite.vision.losses import loss_utils, retinanet_losses
 __all__ = [
     'FastrcnnBoxLoss',
     'FastrcnnClassLoss',
+    'MaskScoreLoss',
     'MaskrcnnLoss',
     'RpnBoxLoss',
     'RpnScoreLoss',
@@ -223,6 +224,27 @@ class MaskrcnnLoss:
         size = tf.cast(tf.reduce_prod(tf.shape(losses)[2:]), tf.float32)
         total = tf.reduce_sum(tf.reduce_sum(losses, axis=[2, 3]) * weights)
         return total / _compute_count(tf.reduce_sum(weights) * size)
+
+
+class MaskScoreLoss:
+    """Squared error of predicted IoUs of masks, the mean over objects (arXiv:1903.00241)."""
+
+    def __call__(
+        self, mask_scores: tf.Tensor, mask_score_targets: tf.Tensor, mask_classes: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes the loss.
+
+        Args:
+            mask_scores: Predicted IoUs [batch, masks].
+            mask_score_targets: IoUs, of the same shape.
+            mask_classes: Classes [batch, masks]; masks of class 0 do not count.
+
+        Returns:
+            float32 scalar.
+        """
+        errors = tf.cast(mask_scores, tf.float32) - tf.cast(mask_score_targets, tf.float32)
+        weights = tf.cast(mask_classes > 0, tf.float32)
+        return tf.reduce_sum(errors**2 * weights) / _compute_count(tf.reduce_sum(weights))
 
 
 def _compute_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

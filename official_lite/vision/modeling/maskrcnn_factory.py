@@ -9,7 +9,7 @@ import keras
 from official_lite.vision.modeling import factory_checks, maskrcnn_model
 from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
-from official_lite.vision.modeling.heads import instance_heads, rpn_head
+from official_lite.vision.modeling.heads import instance_heads, mask_scoring, rpn_head
 from official_lite.vision.modeling.layers import (
     mask_sampler,
     roi_aligner,
@@ -131,10 +131,11 @@ def build_roi_samplers(config: Any) -> list[roi_sampler.ROISampler]:
 
 def _build_mask_parts(
     model_config: Any, l2_regularizer: Optional[keras.regularizers.Regularizer]
-) -> dict[str, keras.layers.Layer]:
+) -> dict[str, Optional[keras.layers.Layer]]:
     if not model_config.include_mask:
         return {}
     head_config, aligner_config = model_config.mask_head, model_config.mask_roi_aligner
+    scoring_config = model_config.mask_scoring_head
     return {
         'mask_head': instance_heads.MaskHead(
             num_classes=model_config.num_classes,
@@ -150,6 +151,14 @@ def _build_mask_parts(
         ),
         'mask_roi_aligner': roi_aligner.MultilevelROIAligner(
             **aligner_config.as_dict(), name='mask_roi_aligner'
+        ),
+        'mask_scoring_head': scoring_config
+        and mask_scoring.MaskScoring(
+            num_classes=model_config.num_classes,
+            **scoring_config.as_dict(),
+            **_get_norm_arguments(model_config),
+            kernel_regularizer=l2_regularizer,
+            name='mask_scoring_head',
         ),
     }
 

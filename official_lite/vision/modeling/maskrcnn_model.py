@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from official_lite.core import randomness
-from official_lite.vision.modeling import region_stages
+from official_lite.vision.modeling import mask_scores, region_stages
 from official_lite.vision.ops import anchor, box_ops, image_normalization, roi_sampling
 
 Levels = Mapping[str, tf.Tensor]
@@ -27,6 +27,7 @@ _PARTS = (
     'mask_head',
     'mask_sampler',
     'mask_roi_aligner',
+    'mask_scoring_head',
 )
 
 
@@ -81,6 +82,8 @@ class MaskRCNNModel(keras.Model):
         aspect_ratios: See `anchor.Anchor`.
         anchor_size: See `anchor.Anchor`.
         outer_boxes_scale: Factor by which boxes are enlarged for masks.
+        mask_scoring_head: Features of regions and their masks to IoUs, see `mask_scores`. None for
+            none.
 
     Raises:
         ValueError: If parts do not fit together.
@@ -107,6 +110,7 @@ class MaskRCNNModel(keras.Model):
         aspect_ratios: Optional[Sequence[float]] = None,
         anchor_size: Optional[float] = None,
         outer_boxes_scale: float = 1.0,
+        mask_scoring_head: Optional[keras.layers.Layer] = None,
         **kwargs: Any,
     ) -> None:
         # Images, shapes, anchors and boxes keep their dtypes: only what enters the backbone is cast.
@@ -123,6 +127,7 @@ class MaskRCNNModel(keras.Model):
         self.mask_head: Any = mask_head
         self.mask_sampler: Any = mask_sampler
         self.mask_roi_aligner: Any = mask_roi_aligner
+        self.mask_scoring_head: Any = mask_scoring_head
         self.outer_boxes_scale = outer_boxes_scale
         self._is_agnostic = class_agnostic_bbox_pred
         self._is_ensemble = cascade_class_ensemble
@@ -156,6 +161,8 @@ class MaskRCNNModel(keras.Model):
                 f'`outer_boxes_scale` should be a value >= 1.0. Received: {self.outer_boxes_scale}'
             )
         if self.mask_head is None:
+            if self.mask_scoring_head is not None:
+                raise ValueError('`mask_scoring_head` scores masks: it needs a `mask_head`.')
             return
         for name in ('mask_sampler', 'mask_roi_aligner'):
             if getattr(self, name) is None:
@@ -173,6 +180,9 @@ class MaskRCNNModel(keras.Model):
         if self.mask_head is not None and not self.mask_head.built:
             side = self.mask_roi_aligner.crop_size
             self.mask_head.build([(None, None, side, side, channels), (None, None)])
+        if self.mask_scoring_head is not None and not self.mask_scoring_head.built:
+            side = self.mask_roi_aligner.crop_size
+            self.mask_scoring_head.build((None, side, side, channels + 1))
 
     def _keep_levels(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the levels from the finest to the coarsest."""
@@ -219,12 +229,14 @@ class MaskRCNNModel(keras.Model):
             `class_outputs` [batch, samples, num_classes], `box_outputs` [batch, samples,
             num_classes * 4 or 4], `class_targets` [batch, samples], `box_targets` [batch, samples,
             4]; with masks `mask_outputs` and `mask_targets` [batch, masks, height, width], and
-            `mask_class_targets` [batch, masks]. Without, the outputs of all regions.
+            `mask_class_targets` [batch, masks]; with a head for them `mask_scores` and
+            `mask_score_targets` [batch, masks]. Without, the outputs of all regions.
 
             Unless training: `cls_outputs`, the logits that detections come from, and what the
             detection generator returns; with masks `detection_masks`, float32 [batch, detections,
             height, width], the chance of each pixel, 0 beyond `num_detections`; with enlarged boxes
-            `detection_outer_boxes`, into which they are to be pasted.
+            `detection_outer_boxes`, into which they are to be pasted; with a head for them
+            `detection_mask_scores`, float32 [batch, detections], by which masks are to be ranked.
         """
         x = image_normalization.normalize_if_uint8(images, self.compute_dtype)
         backbone_features = self.backbone(x, training=training)
@@ -351,7 +363,7 @@ class MaskRCNNModel(keras.Model):
     ) -> None:
         """Adds masks of sampled objects and their targets."""
         is_enlarged = self.outer_boxes_scale > 1.0
-        rois, classes, targets = self.mask_sampler(
+        found = self.mask_sampler.sample(
             self._enlarge(matches.rois, image_shape),
             matches.gt_outer_boxes if is_enlarged else matches.gt_boxes,
             matches.gt_classes,
@@ -360,13 +372,21 @@ class MaskRCNNModel(keras.Model):
         )
         if not training:  # objects come first; background does not count
             count = region_stages.compute_longest(
-                tf.reduce_sum(tf.cast(classes > 0, tf.int32), axis=1)
+                tf.reduce_sum(tf.cast(found.classes > 0, tf.int32), axis=1)
             )
-            rois, classes, targets = rois[:, :count], classes[:, :count], targets[:, :count]
-        cropped = self.mask_roi_aligner(features, rois)
-        outputs['mask_outputs'] = self.mask_head([cropped, classes], training=training)
-        outputs['mask_targets'] = tf.stop_gradient(targets)
-        outputs['mask_class_targets'] = classes
+            found = type(found)(*(part[:, :count] for part in found))
+        cropped = self.mask_roi_aligner(features, found.rois)
+        logits = self.mask_head([cropped, found.classes], training=training)
+        outputs['mask_outputs'] = logits
+        outputs['mask_targets'] = tf.stop_gradient(found.masks)
+        outputs['mask_class_targets'] = found.classes
+        if self.mask_scoring_head is not None:
+            outputs['mask_scores'] = mask_scores.predict_mask_ious(
+                self.mask_scoring_head, cropped, logits, found.classes, training
+            )
+            outputs['mask_score_targets'] = mask_scores.compute_mask_ious(
+                logits, found.masks, found.object_pixels
+            )
 
     def _detect_masks(
         self, features: Levels, image_shape: Optional[tf.Tensor], outputs: dict[str, Any]
@@ -376,12 +396,19 @@ class MaskRCNNModel(keras.Model):
         count = region_stages.compute_longest(num_valid)
         rois = outputs.get('detection_outer_boxes', boxes)[:, :count]
         classes = outputs['detection_classes'][:, :count]
-        logits = self.mask_head([self.mask_roi_aligner(features, rois), classes], training=False)
+        cropped = self.mask_roi_aligner(features, rois)
+        logits = self.mask_head([cropped, classes], training=False)
         masks = tf.sigmoid(tf.cast(logits, tf.float32))
         is_valid = tf.sequence_mask(num_valid, count)[:, :, None, None]
         limit = boxes.shape[1]
         masks = tf.pad(tf.where(is_valid, masks, 0.0), [[0, 0], [0, limit - count], [0, 0], [0, 0]])
         outputs['detection_masks'] = tf.ensure_shape(masks, [None, limit, *masks.shape[2:]])
+        if self.mask_scoring_head is not None:
+            ious = mask_scores.predict_mask_ious(
+                self.mask_scoring_head, cropped, logits, classes, training=False
+            )
+            ious = tf.pad(tf.clip_by_value(ious, 0.0, 1.0), [[0, 0], [0, limit - count]])
+            outputs['detection_mask_scores'] = outputs['detection_scores'] * ious
 
     def make_anchor_boxes(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Anchors by level for images of this size: constants if the size is static."""
@@ -407,6 +434,8 @@ class MaskRCNNModel(keras.Model):
             items['decoder'] = self.decoder
         if self.mask_head is not None:
             items['mask_head'] = self.mask_head
+        if self.mask_scoring_head is not None:
+            items['mask_scoring_head'] = self.mask_scoring_head
         return items
 
     def get_config(self) -> dict[str, Any]:

@@ -36,6 +36,8 @@ LOSS_NAMES = (
     'mask_loss',
     'model_loss',
 )
+# One more with `model.mask_scoring_head`.
+SCORING_LOSS_NAME = 'mask_score_loss'
 
 
 @task_factory.register_task_cls(exp_cfg.MaskRCNNTask)
@@ -102,8 +104,8 @@ class MaskRCNNTask(detection_task.DetectionTask):
             aux_losses: `model.losses`.
 
         Returns:
-            float32 scalars by the names in `LOSS_NAMES`. The model loss is the weighted sum of the
-            five parts, the total is `loss_weight` times the sum of it and `aux_losses`. Their mean
+            float32 scalars by the names in `LOSS_NAMES`, and `SCORING_LOSS_NAME` if masks are
+            scored. The model loss is the weighted sum of the parts, the total is `loss_weight` times the sum of it and `aux_losses`. Their mean
             over replicas is the loss of the whole batch.
         """
         weights = self.task_config.losses
@@ -117,6 +119,9 @@ class MaskRCNNTask(detection_task.DetectionTask):
             + weights.frcnn_box_weight * losses['frcnn_box_loss']
             + weights.mask_weight * losses['mask_loss']
         )
+        if self.task_config.model.mask_scoring_head is not None:
+            losses[SCORING_LOSS_NAME] = self._build_scoring_loss(outputs)
+            losses['model_loss'] += weights.mask_scoring_weight * losses[SCORING_LOSS_NAME]
         aux_loss = tf.add_n([tf.cast(loss, tf.float32) for loss in aux_losses or [0.0]])
         losses['total_loss'] = weights.loss_weight * (losses['model_loss'] + aux_loss)
         return losses
@@ -162,14 +167,20 @@ class MaskRCNNTask(detection_task.DetectionTask):
     def _build_mask_loss(self, outputs: Mapping[str, Any]) -> tf.Tensor:
         if not self.task_config.model.include_mask:
             return tf.zeros([])
-        classes = outputs['mask_class_targets']
-        if self.task_config.allowed_mask_class_ids is not None:
-            classes = zero_out_disallowed_class_ids(
-                classes, self.task_config.allowed_mask_class_ids
-            )
         return maskrcnn_losses.MaskrcnnLoss()(
-            outputs['mask_outputs'], outputs['mask_targets'], classes
+            outputs['mask_outputs'], outputs['mask_targets'], self._get_mask_classes(outputs)
         )
+
+    def _build_scoring_loss(self, outputs: Mapping[str, Any]) -> tf.Tensor:
+        return maskrcnn_losses.MaskScoreLoss()(
+            outputs['mask_scores'], outputs['mask_score_targets'], self._get_mask_classes(outputs)
+        )
+
+    def _get_mask_classes(self, outputs: Mapping[str, Any]) -> tf.Tensor:
+        """Classes of the sampled masks, 0 for those that are not learnt."""
+        classes = outputs['mask_class_targets']
+        allowed = self.task_config.allowed_mask_class_ids
+        return classes if allowed is None else zero_out_disallowed_class_ids(classes, allowed)
 
     def compute_losses(
         self, model: keras.Model, labels: Mapping[str, Any], outputs: Mapping[str, Any]
@@ -193,7 +204,10 @@ class MaskRCNNTask(detection_task.DetectionTask):
                 data_facts.check_same_classes(self.task_config, info)
             if self.task_config.use_coco_metrics:
                 self._evaluator = self.build_evaluator()
-        return [keras.metrics.Mean(name, dtype='float32') for name in LOSS_NAMES]
+        names = list(LOSS_NAMES)
+        if self.task_config.model.mask_scoring_head is not None:
+            names.append(SCORING_LOSS_NAME)
+        return [keras.metrics.Mean(name, dtype='float32') for name in names]
 
     def build_evaluator(self) -> coco_evaluator.COCOEvaluator:
         """The COCO evaluation that this config describes."""

@@ -238,6 +238,30 @@ def test_figures_are_model_gardens(tmp_path: pathlib.Path) -> None:
         assert metrics[f'mask_{name}'] == pytest.approx(expected[f'mask_{name}'], abs=1e-6), name
 
 
+def test_masks_are_ranked_by_their_own_scores() -> None:
+    """Of two detections of an object, the one with the right box has the better class score."""
+    case = _Case(1)
+    (truths, predictions) = case.batches[0]
+    truths, exact = dict(truths), dict(predictions)
+    count = int(truths['num_detections'].min())
+    assert count >= 1
+    truths['num_detections'] = np.array([1, 1])
+    boxes = np.asarray(truths['boxes'], np.float64)[:, :1] / 2
+    exact.update(
+        num_detections=np.array([2, 2]),
+        detection_boxes=np.concatenate([boxes, boxes], axis=1),
+        detection_classes=np.repeat(truths['classes'][:, :1], 2, axis=1),
+        detection_scores=np.array([[0.9, 0.5]] * 2, np.float32),
+        detection_masks=np.stack([np.zeros([2, 28, 28]), np.ones([2, 28, 28])], axis=1),
+    )
+    truths['is_crowds'] = np.zeros_like(truths['is_crowds'])
+    plain = _run([(truths, exact)])
+    scored = _run([(truths, {**exact, 'detection_mask_scores': np.array([[0.1, 0.4]] * 2)})])
+    assert scored['mask_AP50'] > plain['mask_AP50'] > 0
+    for name in _NAMES:
+        assert scored[name] == plain[name], name
+
+
 def test_masks_go_into_the_enlarged_boxes() -> None:
     case = _Case(5)
     (truths, predictions), *_ = case.batches
