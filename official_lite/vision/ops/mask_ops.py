@@ -68,25 +68,36 @@ def _make_window(
     x0, y0, x1, y1 = (int(side) for side in corners)
     rows = _clip(y0, max(y1, y0) + 1, height)
     columns = _clip(x0, max(x1, x0) + 1, width)
-    padded = np.pad(np.asarray(mask, np.float32), 1)
-    down = _make_weights(padded.shape[0], max(y1 - y0 + 1, 1))[rows.start - y0 : rows.stop - y0]
-    across = _make_weights(padded.shape[1], max(x1 - x0 + 1, 1))
-    across = across[columns.start - x0 : columns.stop - x0]
-    return (down @ padded @ across.T) > _THRESHOLD, rows.start, columns.start
+    padded = np.zeros([mask.shape[0] + 2, mask.shape[1] + 2], np.float32)
+    padded[1:-1, 1:-1] = mask
+    # Not as products of matrices: for matrices as small as these, threads cost more than they save.
+    low, share = _make_taps(padded.shape[0], y1 - y0 + 1, slice(rows.start - y0, rows.stop - y0))
+    tall = padded[low] * (1 - share)[:, None] + padded[low + 1] * share[:, None]
+    low, share = _make_taps(
+        padded.shape[1], x1 - x0 + 1, slice(columns.start - x0, columns.stop - x0)
+    )
+    window = tall[:, low] * (1 - share) + tall[:, low + 1] * share
+    return window > _THRESHOLD, rows.start, columns.start
 
 
 def _clip(start: int, stop: int, limit: int) -> slice:
     return slice(min(max(start, 0), limit), min(max(stop, 0), limit))
 
 
-def _make_weights(length: int, new_length: int) -> np.ndarray:
-    """float32 [new_length, length], of bilinear resizing with half-pixel centres."""
-    places = (np.arange(new_length) + 0.5) * (length / new_length) - 0.5
+def _make_taps(length: int, new_length: int, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Bilinear resizing with half-pixel centres, of a part of the result.
+
+    Args:
+        length: Number of pixels, 2 or more.
+        new_length: Number of pixels of the result.
+        part: Those that are wanted.
+
+    Returns:
+        The lower of the two pixels that each is made of, int64, and the share of the upper one,
+        float32.
+    """
+    new_length = max(new_length, 1)
+    places = (np.arange(part.start, part.stop) + 0.5) * (length / new_length) - 0.5
     places = np.clip(places, 0, length - 1)
-    low = np.minimum(np.floor(places).astype(np.int64), max(length - 2, 0))
-    share = (places - low).astype(np.float32)
-    weights = np.zeros([new_length, length], np.float32)
-    row = np.arange(new_length)
-    weights[row, low] = 1 - share
-    weights[row, np.minimum(low + 1, length - 1)] += share
-    return weights
+    low = np.minimum(places.astype(np.int64), length - 2)
+    return low, (places - low).astype(np.float32)
