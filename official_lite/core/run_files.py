@@ -15,6 +15,7 @@ from official_lite import __version__, errors
 from official_lite.core import config_definitions as cfg
 from official_lite.modeling import hyperparams
 from official_lite.modeling.hyperparams import yaml_files
+from official_lite.modeling.hyperparams.places import MISSING
 from official_lite.modeling.hyperparams.sources import SourcedDict
 from official_lite.modeling.optimization.configs import epoch_fields
 
@@ -37,6 +38,8 @@ PARAMS_FILE = 'params.yaml'
 RUN_FILE = 'run.json'
 METRICS_FILE = 'metrics.jsonl'
 _CHECKPOINT_LIST = 'checkpoint'  # names the complete checkpoints; not there before the first
+# What a field that is not set holds.
+_NOTHING: tuple[Any, ...] = (None, [], {})
 PACKAGES = ('tensorflow', 'keras', 'numpy', 'pycocotools')
 _HEADER = '# Reproduces this run: train.py --config_file={path} --mode=... --model_dir=...\n'
 
@@ -241,15 +244,17 @@ def check_resume(config: cfg.ExperimentConfig, model_dir: str) -> list[str]:
         model_dir: The folder, which may be new.
 
     Returns:
-        One line per field that differs, to be printed.
+        One line per field that differs, to be printed; of an entry that a list has gained or lost,
+        only the fields that are set.
 
     Raises:
         UsageError: If what differs changes the shapes of weights, or the classes, and the run has
             saved some already.
     """
     changes = find_changes(config, model_dir)
+    told = [_format_change(change) for change in changes if _is_told(config, change)]
     if not exists(join(model_dir, _CHECKPOINT_LIST)):
-        return [_format_change(change) for change in changes]
+        return told
     fatal = [change for change in changes if _decides_weights(config, change[0])]
     if fatal:
         raise errors.UsageError(
@@ -258,7 +263,16 @@ def check_resume(config: cfg.ExperimentConfig, model_dir: str) -> list[str]:
             where=f'--model_dir={model_dir}',
             hint='choose another folder, or take these changes back',
         )
-    return [_format_change(change) for change in changes]
+    return told
+
+
+def _is_told(config: cfg.ExperimentConfig, change: tuple[str, Any, Any]) -> bool:
+    """Whether a field that has come or gone with an entry of a list is set; other fields always are told."""
+    path, old, new = change
+    if old is MISSING:
+        source = config.source_of(path)
+        return new not in _NOTHING and (source is None or source.is_given)
+    return new is not MISSING or old not in _NOTHING
 
 
 def _format_change(change: tuple[str, Any, Any]) -> str:

@@ -111,6 +111,21 @@ def test_harmless_changes_are_told(tmp_path: pathlib.Path) -> None:
     assert run_files.check_resume(make(), str(tmp_path / 'new')) == []
 
 
+def test_of_an_entry_that_is_new_or_gone_only_what_is_set_is_told(tmp_path: pathlib.Path) -> None:
+    entry = {'pattern': 'head', 'kernel_regularizer': {'l2': 0.1}, 'trainable': True}
+    plain, changed = make(), make(task__layer_overrides=[entry])
+    run_files.save_params(plain, str(tmp_path / 'plain'), 'retinanet_custom')
+    run_files.save_params(changed, str(tmp_path / 'changed'), 'retinanet_custom')
+    assert run_files.check_resume(changed, str(tmp_path / 'plain')) == [
+        "task.layer_overrides[0].pattern: (absent) -> 'head'",
+        'task.layer_overrides[0].trainable: (absent) -> True',
+        'task.layer_overrides[0].kernel_regularizer.l2: (absent) -> 0.1',
+    ]
+    gone = run_files.check_resume(plain, str(tmp_path / 'changed'))
+    assert "task.layer_overrides[0].pattern: 'head' -> (absent)" in gone
+    assert not any('None' in line for line in gone)
+
+
 @pytest.mark.parametrize(
     ('overrides', 'line'),
     [
