@@ -36,7 +36,7 @@ _PREDICTION_FIELDS = (
     'detection_classes',
     'detection_scores',
 )
-_MASK_FIELDS = ('detection_masks', 'detection_outer_boxes')
+_MASK_FIELDS = ('detection_masks', 'detection_outer_boxes', 'detection_mask_scores')
 _GROUND_TRUTH_FIELDS = ('source_id', 'height', 'width', 'num_detections', 'boxes', 'classes')
 
 
@@ -153,7 +153,7 @@ class COCOEvaluator:
                 detections]; `image_info` float [batch, 4, 2] if boxes are rescaled or there are
                 masks; with masks `detection_masks` float [batch, detections, height, width], each
                 within its box or, where there are any, `detection_outer_boxes`; optionally
-                `is_valid`. Rows from `num_detections` on are padding.
+                `is_valid`, and `detection_mask_scores`, by which masks are ranked. Rows from `num_detections` on are padding.
 
         Masks are pasted here, image by image, and kept as run lengths.
 
@@ -218,7 +218,7 @@ class COCOEvaluator:
     ) -> dict[str, float]:
         tables = coco_metrics.compute_coco_metrics(
             dataset,
-            detections,
+            [{**found, 'score': found.get('mask_score', found['score'])} for found in detections],
             image_ids,
             iou_type='segm',
             max_num_detections=self.max_num_eval_detections,
@@ -304,6 +304,10 @@ class COCOEvaluator:
             box_mapping.to_xywh(boxes[row, :count]),
             size,
         )
+        if 'detection_mask_scores' in batch:
+            scores = np.asarray(batch['detection_mask_scores'][row, :count], np.float64)
+            for detection, score in zip(image.detections, scores.tolist(), strict=True):
+                detection['mask_score'] = score
 
     def _annotations_of(self, truths: Mapping[str, np.ndarray], row: int) -> list[dict[str, Any]]:
         count = int(np.reshape(truths['num_detections'], [-1])[row])
@@ -421,8 +425,8 @@ def make_evaluator_inputs(
     Args:
         labels: `groundtruths`, `image_info` [batch, 4, 2] and optionally `is_valid` [batch].
         detections: `detection_boxes`, yxyx in pixels of the network's input, `detection_classes`,
-            `detection_scores` and `num_detections`, and, if there, `detection_masks` and
-            `detection_outer_boxes`; other keys are left out.
+            `detection_scores` and `num_detections`, and, if there, `detection_masks`,
+            `detection_outer_boxes` and `detection_mask_scores`; other keys are left out.
 
     Returns:
         `(groundtruths, predictions)`, tensors or arrays as they came.

@@ -27,7 +27,7 @@ class DetectionModule(export_base.ExportModule):
     without `decode_boxes` either `raw_boxes` and `raw_scores`. Attributes are
     `detection_attributes_NAME`. Masks are `detection_masks` float32 [batch, detections, rows,
     columns], the chance of each pixel of a box, or of `detection_outer_boxes` where boxes are enlarged
-    for them; `ops.mask_ops.paste_instance_masks` makes masks of the whole image. With
+    for them, with `detection_mask_scores` if they are scored; `ops.mask_ops.paste_instance_masks` makes masks of the whole image. With
     `nms_version='tflite'` there is no `image_info`, and results are those of TFLite's operation.
     """
 
@@ -82,6 +82,7 @@ _OUTPUT_NAMES = (
     'detection_attributes_',
     'detection_masks',
     'detection_outer_boxes',
+    'detection_mask_scores',
     'num_detections',
     'decoded_boxes',
     'decoded_box_scores',
