@@ -170,87 +170,91 @@ def run_study(
         identity=storage.describe_identity(config, space, objectives),
         first=_find_defaults(config, space) if settings.try_default else None,
     )
-    experiment = experiment or _get_experiment(config)
-    saver = _Saver(
-        study, study_dir, config, space, objectives, experiment, (*imports, *plugins.imported())
+    opened = _OpenStudy(
+        study,
+        study_dir,
+        config,
+        space,
+        objectives,
+        experiment or _get_experiment(config),
+        tuple(dict.fromkeys((*imports, *plugins.imported()))),
     )
     ignored = samplers.describe_ignored(str(settings.sampler.type), space)
     if ignored:
         print(ignored, file=sys.stderr)
-    num_trials = settings.n_trials
-    if grid:
-        num_trials = len(grid) if num_trials is None else min(num_trials, len(grid))
-    with live_table.LiveTable(space, objectives, title=study.study_name) as table:
-
-        def on_change(has_ended: bool) -> None:
-            trials = records.list_records(study)
-            table.update(trials)
-            if has_ended:
-                saver.save(trials)
-
-        runner = study_runner.StudyRunner(
-            study,
-            settings,
-            objectives=objectives,
-            base=config,
-            space=space,
-            experiment=experiment,
-            imports=saver.imports,
-            study_dir=study_dir,
-            num_trials=num_trials,
-            make_command=make_command,
-            on_change=on_change,
-        )
-        try:
-            runner.run()
-        finally:
-            on_change(True)
-    saver.save_pictures()
+    opened.run_trials(settings, _count_trials(settings, grid), make_command)
+    opened.save_pictures()
     trials = records.list_records(study)
     return StudyResult(trials, records.find_best(trials, objectives), study_dir, study)
 
 
-class _Saver:
-    """Writes the files of a study."""
+@dataclasses.dataclass(frozen=True)
+class _OpenStudy:
+    """A study on this machine: runs its trials and writes its files."""
 
-    def __init__(
+    study: optuna.Study
+    study_dir: pathlib.Path
+    config: cfg.ExperimentConfig
+    space: SearchSpace
+    objectives: Sequence[study_config.Objective]
+    experiment: str
+    imports: tuple[str, ...]
+
+    def run_trials(
         self,
-        study: optuna.Study,
-        study_dir: pathlib.Path,
-        config: hyperparams.Config,
-        space: SearchSpace,
-        objectives: Sequence[study_config.Objective],
-        experiment: str,
-        imports: Sequence[str],
+        settings: study_config.StudyConfig,
+        num_trials: int | None,
+        make_command: trial_process.MakeCommand,
     ) -> None:
-        self.imports = tuple(dict.fromkeys(imports))
-        self._study = study
-        self._study_dir = study_dir
-        self._config = config
-        self._space = space
-        self._objectives = objectives
-        self._experiment = experiment
+        """Runs trials until there are enough, with a table of them all."""
+        with live_table.LiveTable(
+            self.space, self.objectives, title=self.study.study_name
+        ) as table:
+
+            def on_change(has_ended: bool) -> None:
+                trials = records.list_records(self.study)
+                table.update(trials)
+                if has_ended:
+                    self.save(trials)
+
+            runner = study_runner.StudyRunner(
+                self.study,
+                settings,
+                objectives=self.objectives,
+                base=self.config,
+                space=self.space,
+                experiment=self.experiment,
+                imports=self.imports,
+                study_dir=self.study_dir,
+                num_trials=num_trials,
+                make_command=make_command,
+                on_change=on_change,
+            )
+            try:
+                runner.run()
+            finally:
+                on_change(True)
 
     def save(self, trials: Sequence[records.TrialRecord]) -> None:
         """Writes trials.csv and best.yaml; one worker at a time."""
-        with file_lock.FileLock(self._study_dir / _OUTPUTS_LOCK):
-            outputs.save_trials(self._study_dir, trials, self._space, self._objectives)
+        with file_lock.FileLock(self.study_dir / _OUTPUTS_LOCK):
+            outputs.save_trials(self.study_dir, trials, self.space, self.objectives)
             outputs.save_best(
-                self._study_dir,
+                self.study_dir,
                 trials,
-                self._objectives,
-                base=self._config,
-                space=self._space,
-                experiment=self._experiment,
+                self.objectives,
+                base=self.config,
+                space=self.space,
+                experiment=self.experiment,
                 imports=self.imports,
             )
 
     def save_pictures(self) -> None:
         """Writes plots and TensorBoard's dashboard."""
-        with file_lock.FileLock(self._study_dir / _OUTPUTS_LOCK):
-            trials = records.list_records(self._study)
-            tensorboard_hparams.save_hparams(self._study_dir, trials, self._space, self._objectives)
-            _, skipped = plots.save_plots(self._study, self._objectives, self._study_dir)
+        with file_lock.FileLock(self.study_dir / _OUTPUTS_LOCK):
+            trials = records.list_records(self.study)
+            tensorboard_hparams.save_hparams(self.study_dir, trials, self.space, self.objectives)
+            _, skipped = plots.save_plots(self.study, self.objectives, self.study_dir)
             for reason in skipped:
                 print(f'no plot: {reason}', file=sys.stderr)
 
@@ -301,6 +305,15 @@ def _list_grid(
                 hint='use random or tpe',
             )
     return points
+
+
+def _count_trials(
+    settings: study_config.StudyConfig, grid: Sequence[dict[str, Stored]]
+) -> int | None:
+    """Trials in all: a grid has no more than its points. None for no limit."""
+    if not grid:
+        return settings.n_trials
+    return len(grid) if settings.n_trials is None else min(settings.n_trials, len(grid))
 
 
 def _find_defaults(config: hyperparams.Config, space: SearchSpace) -> dict[str, Stored]:
