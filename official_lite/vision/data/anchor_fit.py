@@ -52,11 +52,6 @@ class AnchorSettings:
     input_size: tuple[int, int]
     match_threshold: float = 0.5
 
-    @property
-    def num_per_location(self) -> int:
-        """Anchors at each place."""
-        return self.num_scales * len(self.aspect_ratios)
-
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         fields = dataclasses.asdict(self)

@@ -71,7 +71,7 @@ def test_small_boxes_get_smaller_anchors() -> None:
     assert before.share < 0.5
     assert after.share > 0.9
     assert after.settings.anchor_size < 4
-    assert after.settings.num_per_location == settings.num_per_location
+    assert after.settings.num_scales == settings.num_scales
     assert len(set(after.settings.aspect_ratios)) == 3
 
 
