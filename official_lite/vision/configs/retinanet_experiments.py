@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Any, Literal
 
 from official_lite.core import config_definitions as cfg
 from official_lite.core import exp_factory
@@ -68,30 +68,17 @@ def retinanet_resnetfpn_coco() -> cfg.ExperimentConfig:
 @exp_factory.register_config_factory('retinanet_spinenet_coco')
 def retinanet_spinenet_coco() -> cfg.ExperimentConfig:
     """RetinaNet with SpineNet-49 on COCO at 640 px for 500 epochs, from random weights."""
-    return cfg.ExperimentConfig(
-        runtime=cfg.RuntimeConfig(mixed_precision_dtype='float32'),
-        task=RetinaNetTask(
-            annotation_file=COCO_VAL_ANNOTATIONS,
-            model=RetinaNet(
-                num_classes=91,
-                input_size=[640, 640, 3],
-                min_level=3,
-                max_level=7,
-                anchor=Anchor(anchor_size=3),
-                backbone=backbones.Backbone(
-                    type='spinenet',
-                    spinenet=backbones.SpineNet(
-                        model_id='49', stochastic_depth_drop_rate=0.2, min_level=3, max_level=7
-                    ),
-                ),
-                decoder=decoders.Decoder(type='identity'),
-                norm_activation=common.NormActivation(use_sync_bn=True, activation='swish'),
-            ),
-            losses=Losses(l2_weight_decay=4e-5),
-            train_data=_coco_train_data(scale_min=0.1, scale_max=2.0),
-            validation_data=_coco_validation_data(),
+    backbone = backbones.Backbone(
+        type='spinenet',
+        spinenet=backbones.SpineNet(
+            model_id='49', stochastic_depth_drop_rate=0.2, min_level=3, max_level=7
         ),
-        trainer=_coco_trainer(epochs=500, drop_epochs=[475, 490], warmup_steps=2000),
+    )
+    return _spinenet_experiment(
+        _spinenet_model(backbone, input_size=640),
+        l2_weight_decay=4e-5,
+        epochs=500,
+        drop_epochs=[475, 490],
         restrictions=recipes.SPINENET_RESTRICTIONS,
     )
 
@@ -99,32 +86,56 @@ def retinanet_spinenet_coco() -> cfg.ExperimentConfig:
 @exp_factory.register_config_factory('retinanet_mobile_coco')
 def retinanet_mobile_coco() -> cfg.ExperimentConfig:
     """RetinaNet with mobile SpineNet-49 on COCO at 384 px for 600 epochs, from random weights."""
+    backbone = backbones.Backbone(
+        type='spinenet_mobile',
+        spinenet_mobile=backbones.SpineNetMobile(
+            model_id='49', stochastic_depth_drop_rate=0.2, min_level=3, max_level=7
+        ),
+    )
+    head = RetinaNetHead(num_filters=48, use_separable_conv=True)
+    return _spinenet_experiment(
+        _spinenet_model(backbone, input_size=384, head=head),
+        l2_weight_decay=3e-5,
+        epochs=600,
+        drop_epochs=[575, 590],
+        restrictions=recipes.RESTRICTIONS,
+    )
+
+
+def _spinenet_model(backbone: backbones.Backbone, input_size: int, **fields: Any) -> RetinaNet:
+    """The backbone makes the levels itself; no decoder."""
+    return RetinaNet(
+        num_classes=91,
+        input_size=[input_size, input_size, 3],
+        min_level=3,
+        max_level=7,
+        anchor=Anchor(anchor_size=3),
+        backbone=backbone,
+        decoder=decoders.Decoder(type='identity'),
+        norm_activation=common.NormActivation(use_sync_bn=True, activation='swish'),
+        **fields,
+    )
+
+
+def _spinenet_experiment(
+    model: RetinaNet,
+    *,
+    l2_weight_decay: float,
+    epochs: int,
+    drop_epochs: list[int],
+    restrictions: list[str],
+) -> cfg.ExperimentConfig:
     return cfg.ExperimentConfig(
         runtime=cfg.RuntimeConfig(mixed_precision_dtype='float32'),
         task=RetinaNetTask(
             annotation_file=COCO_VAL_ANNOTATIONS,
-            model=RetinaNet(
-                num_classes=91,
-                input_size=[384, 384, 3],
-                min_level=3,
-                max_level=7,
-                anchor=Anchor(anchor_size=3),
-                backbone=backbones.Backbone(
-                    type='spinenet_mobile',
-                    spinenet_mobile=backbones.SpineNetMobile(
-                        model_id='49', stochastic_depth_drop_rate=0.2, min_level=3, max_level=7
-                    ),
-                ),
-                decoder=decoders.Decoder(type='identity'),
-                head=RetinaNetHead(num_filters=48, use_separable_conv=True),
-                norm_activation=common.NormActivation(use_sync_bn=True, activation='swish'),
-            ),
-            losses=Losses(l2_weight_decay=3e-5),
+            model=model,
+            losses=Losses(l2_weight_decay=l2_weight_decay),
             train_data=_coco_train_data(scale_min=0.1, scale_max=2.0),
             validation_data=_coco_validation_data(),
         ),
-        trainer=_coco_trainer(epochs=600, drop_epochs=[575, 590], warmup_steps=2000),
-        restrictions=recipes.RESTRICTIONS,
+        trainer=_coco_trainer(epochs=epochs, drop_epochs=drop_epochs, warmup_steps=2000),
+        restrictions=restrictions,
     )
 
 
