@@ -45,10 +45,13 @@ _MEASUREMENTS = [
         )
         for precision in ('float32', 'bfloat16')
     ),
-    (
-        'maskrcnn evaluate float32',
-        'maskrcnn',
-        [*_MASKRCNN, '--what=evaluate', '--precision=float32'],
+    *(
+        (
+            f'maskrcnn evaluate {precision}',
+            'maskrcnn',
+            [*_MASKRCNN, '--what=evaluate', f'--precision={precision}'],
+        )
+        for precision in ('float32', 'bfloat16')
     ),
 ]
 
