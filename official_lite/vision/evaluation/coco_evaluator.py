@@ -153,7 +153,8 @@ class COCOEvaluator:
                 detections]; `image_info` float [batch, 4, 2] if boxes are rescaled or there are
                 masks; with masks `detection_masks` float [batch, detections, height, width], each
                 within its box or, where there are any, `detection_outer_boxes`; optionally
-                `is_valid`, and `detection_mask_scores`, by which masks are ranked. Rows from `num_detections` on are padding.
+                `detection_mask_scores` [batch, detections], by which masks are ranked, and
+                `is_valid`. Rows from `num_detections` on are padding.
 
         Masks are pasted here, image by image, and kept as run lengths.
 

@@ -27,8 +27,9 @@ class DetectionModule(export_base.ExportModule):
     without `decode_boxes` either `raw_boxes` and `raw_scores`. Attributes are
     `detection_attributes_NAME`. Masks are `detection_masks` float32 [batch, detections, rows,
     columns], the chance of each pixel of a box, or of `detection_outer_boxes` where boxes are enlarged
-    for them, with `detection_mask_scores` if they are scored; `ops.mask_ops.paste_instance_masks` makes masks of the whole image. With
-    `nms_version='tflite'` there is no `image_info`, and results are those of TFLite's operation.
+    for them, and `detection_mask_scores` if masks are scored; `ops.mask_ops.paste_instance_masks`
+    makes masks of the whole image. With `nms_version='tflite'` there is no `image_info`, and results
+    are those of TFLite's operation.
     """
 
     def _build_model(self, params: Any) -> keras.Model:
