@@ -43,7 +43,7 @@ SMALL = {
     'retinanet': 'task.model.input_size=[128,128,3]',
     'semantic_segmentation': (
         'task.train_data.output_size=[64,128],task.train_data.crop_size=[64,128],'
-        'task.model.decoder.aspp.pool_kernel_size=[4,8]'
+        'task.model.decoder.aspp.pool_kernel_size=[64,128]'
     ),
 }
 # Wrong in itself: a list without a comma, and an id of MobileDet's in the branch of MobileNet.
