@@ -365,14 +365,9 @@ def test_membrane_is_learned(data_dir: pathlib.Path, tmp_path: pathlib.Path) -> 
 
 @pytest.mark.slow
 def test_digits_are_learned(tmp_path: pathlib.Path) -> None:
-    """The two commands in the header of the shipped YAML: 0.758 was measured."""
-    _train(tmp_path / 'detector', '--experiment=retinanet_custom')
-    _train(
-        tmp_path / 'digits',
-        '--config_file=semantic_segmentation/digits.yaml',
-        f"--params_override=task.init_checkpoint='{tmp_path}/detector/best_ckpt'",
-    )
-    assert _find_best_mean_iou(tmp_path / 'digits') >= 0.75
+    """The command in the header of the shipped YAML, from random weights: 0.822 was measured."""
+    _train(tmp_path / 'digits', '--config_file=semantic_segmentation/digits.yaml')
+    assert _find_best_mean_iou(tmp_path / 'digits') >= 0.80
 
 
 # ---- pictures -----------------------------------------------------------------------------------
