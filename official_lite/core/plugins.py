@@ -113,7 +113,9 @@ def _import_module(name: str, source: str) -> None:
 
 
 def _describe_error(error: BaseException) -> str:
-    """Type, text, and the file and line that raised."""
+    """Type, text, and the file and line that raised, or that cannot be read."""
+    if isinstance(error, SyntaxError):
+        return f'{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})'
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

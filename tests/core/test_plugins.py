@@ -77,6 +77,14 @@ def test_a_module_that_fails_tells_where(folder: pathlib.Path) -> None:
         plugins.import_modules(['plugin_broken'])
 
 
+def test_a_module_that_cannot_be_read_tells_where(folder: pathlib.Path) -> None:
+    (folder / 'plugin_unreadable.py').write_text('\ndef f(:\n')
+    with pytest.raises(
+        errors.UsageError, match=r'SyntaxError: invalid syntax \(.*plugin_unreadable\.py:2\)$'
+    ):
+        plugins.import_modules(['plugin_unreadable'])
+
+
 def install(folder: pathlib.Path, name: str, target: str, code: str) -> None:
     """Lays down a package with an entry point, as pip would."""
     info = folder / f'{name}-1.0.dist-info'

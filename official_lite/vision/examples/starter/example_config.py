@@ -104,7 +104,7 @@ class ExampleTask(cfg.TaskConfig):
 @exp_factory.register_config_factory('tf_vision_example_experiment')
 @exp_factory.register_config_factory('example_experiment')
 def tf_vision_example_experiment() -> cfg.ExperimentConfig:
-    """The example of docs/customize.md: a small network on TFRecords of classified images."""
+    """The starter project: a small network on TFRecords of classified images."""
     batch_size, steps_per_epoch = 256, 10
     return cfg.ExperimentConfig(
         task=ExampleTask(
