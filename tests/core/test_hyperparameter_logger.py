@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import pathlib
+import time
 from typing import Any
 
 import keras
@@ -304,7 +305,11 @@ def test_wandb_offline(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, str(tmp_path / 'home'))
     _run(tmp_path / 'run', ['wandb'])
     (folder,) = (tmp_path / 'run' / 'wandb').glob('offline-run-*')
-    stored = b''.join(path.read_bytes() for path in folder.glob('*.wandb'))
+    end = time.monotonic() + 60.0  # W&B's own process writes when it likes
+    stored = b''
+    while b'eval/error' not in stored and time.monotonic() < end:
+        time.sleep(0.1)
+        stored = b''.join(path.read_bytes() for path in folder.glob('*.wandb'))
     assert b'global_batch_size' in stored
     assert b'eval/error' in stored
     assert b'learning_rate' in stored

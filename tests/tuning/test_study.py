@@ -250,3 +250,16 @@ def test_what_a_trial_writes_while_it_is_read_is_no_problem(tmp_path: pathlib.Pa
     assert evaluation.step == 5
     assert math.isnan(evaluation.metrics['AP'])
     assert evaluation.get_values([tuning.Objective('AP')]) is None
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_trials(tmp_path: pathlib.Path) -> None:
+    def get_bytes() -> int:
+        return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * 4096
+
+    def run(num_trials: int) -> int:
+        studies.run(tmp_path, '--evaluations=1', n_trials=num_trials, workers=4)
+        return get_bytes()
+
+    before = run(8)
+    assert run(40) - before < 16e6  # a trial of its own in this process would take 500 MB
