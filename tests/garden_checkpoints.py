@@ -92,7 +92,7 @@ def train_classifier(
     return Run(folder, params, model)
 
 
-def export(run: Run, *, size: int = 32) -> pathlib.Path:
+def export(run: Run, *, size: int | list[int] = 32) -> pathlib.Path:
     """Exports a run: `checkpoint/ckpt-1` and `saved_model` in the folder that is returned."""
     from official.vision.serving import export_saved_model_lib
 
@@ -100,7 +100,7 @@ def export(run: Run, *, size: int = 32) -> pathlib.Path:
     export_saved_model_lib.export_inference_graph(
         input_type='image_tensor',
         batch_size=1,
-        input_image_size=[size, size],
+        input_image_size=size if isinstance(size, list) else [size, size],
         params=run.params,
         checkpoint_path=str(run.folder),
         export_dir=str(target),
@@ -126,11 +126,14 @@ def build_theirs(task: str, model: dict[str, Any]) -> Any:
         task: One of `TASKS`.
         model: Overrides of `task.model`.
     """
+    return _randomize(_build('official.vision', task, model), model['input_size'])
+
+
+def _randomize(garden_model: Any, input_size: list[int]) -> Any:
     import tensorflow as tf
 
-    garden_model = _build('official.vision', task, model)
     # Some of its heads are made when they are called.
-    model_outputs.compute_outputs(garden_model, tf.zeros([1, *model['input_size']]))
+    model_outputs.compute_outputs(garden_model, tf.zeros([1, *input_size]))
     for part in {**getattr(garden_model, 'checkpoint_items', {}), 'model': garden_model}.values():
         for inner in part if isinstance(part, list) else [part]:
             garden_weights.randomize_weights(inner)
@@ -155,3 +158,77 @@ def save(model: Any, prefix: pathlib.Path) -> str:
 
     items = getattr(model, 'checkpoint_items', {})
     return str(tf.train.Checkpoint(model=model, **items).write(str(prefix)))
+
+
+def write_run(folder: pathlib.Path, experiment: str, model: dict[str, Any]) -> Any:
+    """Writes `ckpt-3` and params.yaml as Model Garden's trainer does, of random weights.
+
+    Args:
+        folder: Where to.
+        experiment: Name of the experiment.
+        model: Overrides of `task.model`.
+
+    Returns:
+        The model, of Model Garden's.
+    """
+    from official.core import exp_factory, task_factory, train_utils
+    from official.vision import registry_imports  # noqa: F401  # registers the experiments
+
+    params = exp_factory.get_exp_config(experiment)
+    params.override({'task': {'model': model}})
+    train_utils.serialize_config(params, str(folder))
+    built = task_factory.get_task(params.task).build_model()
+    garden_model = _randomize(built, model['input_size'])
+    save(garden_model, folder / 'ckpt-3')
+    return garden_model
+
+
+def train_by_hand(folder: pathlib.Path, experiment: str, model: dict[str, Any]) -> Run:
+    """What Model Garden's trainer leaves after one update with made-up gradients.
+
+    Its own trainer, exporter of the best checkpoint and action for moving averages write: `ckpt-1`
+    (weights, optimizer slots and averages), `best_ckpt/` and
+    `ema_checkpoints/` (with the averages as weights), and params.yaml.
+
+    Args:
+        folder: Where to.
+        experiment: Name of the experiment.
+        model: Overrides of `task.model`.
+    """
+    import tensorflow as tf
+    from official.core import actions, base_trainer, exp_factory, task_factory, train_utils
+    from official.vision import registry_imports  # noqa: F401  # registers the experiments
+
+    params = exp_factory.get_exp_config(experiment)
+    params.override({'task': {'model': model}})
+    ema = {'average_decay': 0.5, 'trainable_weights_only': False, 'dynamic_decay': False}
+    params.override({'trainer': {'optimizer_config': {'ema': ema}}})
+    params.override({'runtime': {'mixed_precision_dtype': 'float32'}})
+    train_utils.serialize_config(params, str(folder))
+    strategy = tf.distribute.OneDeviceStrategy('cpu:0')  # moving averages need one
+    with strategy.scope():
+        task = task_factory.get_task(params.task)
+        built = _randomize(task.build_model(), model['input_size'])
+        optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime)
+        trainer = base_trainer.Trainer(
+            params, task, model=built, optimizer=optimizer, train=False, evaluate=False
+        )
+        _apply_random_gradients(strategy, optimizer, built)
+        tf.train.CheckpointManager(trainer.checkpoint, str(folder), 1).save()
+        optimizer.swap_weights()
+        exporter = train_utils.BestCheckpointExporter(str(folder / 'best_ckpt'), 'AP', 'higher')
+        exporter.maybe_export_checkpoint(trainer.checkpoint, {'AP': tf.constant(0.5)}, 1)
+        optimizer.swap_weights()
+        actions.EMACheckpointing(str(folder), optimizer, trainer.checkpoint)({})
+    return Run(folder, params, built)
+
+
+def _apply_random_gradients(strategy: Any, optimizer: Any, model: Any) -> None:
+    generator = np.random.default_rng(5)
+    variables = model.trainable_variables
+    gradients = [generator.normal(size=v.shape).astype(np.float32) for v in variables]
+
+    def step() -> None:
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    strategy.run(step)

@@ -60,13 +60,13 @@ def infer_experiment(path: str) -> str:
             except hyperparams.ConfigError as error:
                 refusals.append((len(error.problems), name, error))
     if not found:
-        _, name, error = min(refusals, key=lambda refusal: refusal[:2])
+        _, nearest, refusal = min(refusals, key=lambda item: item[:2])
         raise errors.UsageError(
             'no experiment has all its fields and takes their values',
             where=path,
-            received=f'{error.problems[0]} (of {name}, the nearest)',
+            received=f'{refusal.problems[0]} (of {nearest}, the nearest)',
             hint=_HINT,
-        ) from error
+        ) from refusal
     tasks = sorted({candidate.task.__name__ for candidate in found})
     if len(tasks) > 1:
         raise errors.UsageError(

@@ -21,6 +21,7 @@ from official_lite.modeling.privacy import configs as dp_configs
 
 __all__ = [
     'MODES',
+    'NUM_EXAMPLES_UNKNOWN',
     'DataConfig',
     'ExperimentConfig',
     'Mode',
@@ -41,6 +42,8 @@ Mode = Literal[
     'train_and_post_eval',
 ]
 MODES: tuple[str, ...] = get_args(Mode)
+# In Model Garden's files: as many as there are.
+NUM_EXAMPLES_UNKNOWN = -1
 
 
 @dataclasses.dataclass
@@ -80,7 +83,7 @@ class DataConfig(hyperparams.Config):
         prefetch_buffer_size: Batches prepared ahead. None lets tf.data decide.
         autotune_algorithm: tf.data's way of tuning parallelism. None means its default.
         num_examples: Number of examples, which overrides the count that is taken from the data.
-            None means count.
+            None means count; so does -1, as Model Garden's files have it.
         skip_corrupt: Whether records and images that cannot be read are skipped and counted. If
             not, the first one ends the run with its file and position.
     """
@@ -122,7 +125,8 @@ class DataConfig(hyperparams.Config):
                 report(name, expected='0 or more')
         for name in ('cycle_length', 'block_length', 'ram_budget', 'num_examples'):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            is_unknown = value is None or (name == 'num_examples' and value == NUM_EXAMPLES_UNKNOWN)
+            if not is_unknown and value < 1:
                 report(name, expected='1 or more')
         if self.prefetch_buffer_size is not None and self.prefetch_buffer_size < 0:
             report('prefetch_buffer_size', expected='0 or more')

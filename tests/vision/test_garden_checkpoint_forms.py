@@ -180,10 +180,11 @@ def test_import_for_good(
     overrides = []
     if not source:  # the run wrote no params.yaml, as it was not started by the command line
         overrides = [f'--config_file={run.folder / "exported" / "params.yaml"}']
-    arguments = [str(run.folder / source), str(tmp_path), '--experiment=resnet_imagenet']
-    code = cli.main(['official-lite', 'import-checkpoint', *arguments, *overrides, *flags])
+    arguments = [str(run.folder / source), str(tmp_path), *overrides, *flags]
+    code = cli.main(['official-lite', 'import-checkpoint', *arguments])
     text = capsys.readouterr().out
     assert code == 0, text
+    assert 'Experiment: resnet_imagenet, the nearest to ' in text
     assert f'{NUM_VARIABLES} variables matched' in text
     if flags:
         assert 'Outputs are not compared' in text

@@ -270,7 +270,12 @@ def _their_kind(node: object_graph.Node) -> tuple[str, ...]:
 
 
 def _our_kind(layer: Any) -> tuple[str, ...]:
-    keys = variable_keys.variable_keys({'layer': layer})
+    weights = {variable_keys.identity(weight) for weight in layer.weights}
+    keys = [
+        key
+        for key, variable in variable_keys.variable_keys({'layer': layer}).items()
+        if variable_keys.identity(variable) in weights
+    ]
     names = {key.split('/')[1].removeprefix('_') for key in keys}
     if isinstance(layer, keras.layers.DepthwiseConv2D):  # tf_keras calls it so
         names = {'depthwise_kernel' if name == 'kernel' else name for name in names}
@@ -299,4 +304,5 @@ def _list_variables(part: Any) -> list[Any]:
         part = list(part.values())
     if isinstance(part, list | tuple):
         return [variable for inner in part for variable in _list_variables(inner)]
-    return list(part.variables) if isinstance(part, keras.layers.Layer) else []
+    # Without the states of random generators, which no file of tf_keras has.
+    return list(part.weights) if isinstance(part, keras.layers.Layer) else []

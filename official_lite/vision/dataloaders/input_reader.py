@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
+from official_lite.core import config_definitions as cfg
 from official_lite.core import data_errors, graph_code, randomness
 from official_lite.vision.dataloaders import data_service as data_service_lib
 from official_lite.vision.dataloaders import parser as parser_lib
@@ -61,7 +62,7 @@ class InputReader:
         parser: What becomes of each.
         is_training: Which of the two streams.
         global_batch_size: Examples of one step over all replicas.
-        num_examples: Reads only the first so many. None means all.
+        num_examples: Reads only the first so many. None or -1 means all.
         options: How to read.
     """
 
@@ -83,7 +84,9 @@ class InputReader:
         self._parser = parser
         self._is_training = is_training
         self._global_batch_size = global_batch_size
-        self._num_examples = source.info.num_examples if num_examples is None else num_examples
+        if num_examples is None or num_examples == cfg.NUM_EXAMPLES_UNKNOWN:
+            num_examples = source.info.num_examples
+        self._num_examples = num_examples
         self._options = options or ReaderOptions()
         data_errors.remember_source(source)
 
