@@ -12,6 +12,7 @@ import tensorflow as tf
 from official_lite.core import base_task
 from official_lite.core import data_info as data_infos
 from official_lite.vision import visualization
+from official_lite.vision.dataloaders import notices
 from official_lite.vision.evaluation import coco_evaluator
 from official_lite.vision.tasks import data_facts, detection_pictures, vision_task
 
@@ -29,6 +30,32 @@ class DetectionTask(vision_task.VisionTask):
         """Takes the number of classes, their names and their ids from the data."""
         if data_info is not None:
             data_facts.resolve_classes(config, data_info)
+
+    def build_evaluator(self) -> coco_evaluator.COCOEvaluator:
+        """The COCO evaluation that the config describes."""
+        raise NotImplementedError
+
+    def _prepare_evaluation(self) -> None:
+        """Checks that labels mean the same in the validation data, and makes the evaluator."""
+        data = self.task_config.validation_data
+        # Not so where the trainer was given a dataset.
+        if data.source.type or data.input_path or data.tfds_name:
+            info = self.get_data_info(self.task_config, is_training=False)
+            notices.write(info.describe('validation data') + '\n')
+            data_facts.check_same_classes(self.task_config, info)
+        if self.task_config.use_coco_metrics:
+            self._evaluator = self.build_evaluator()
+
+    def _make_validation_logs(
+        self,
+        labels: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        losses: Mapping[str, tf.Tensor],
+    ) -> base_task.Logs:
+        logs = {self.loss: losses[self.loss]}
+        if self.task_config.use_coco_metrics:
+            logs[COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
+        return logs
 
     def update_metrics(
         self,

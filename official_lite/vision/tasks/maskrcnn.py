@@ -18,14 +18,13 @@ from official_lite.vision.configs import maskrcnn as exp_cfg
 from official_lite.vision.dataloaders import (
     input_reader,
     input_reader_factory,
-    notices,
     sources,
 )
 from official_lite.vision.evaluation import coco_evaluator
 from official_lite.vision.losses import maskrcnn_losses
 from official_lite.vision.modeling import factory
 from official_lite.vision.ops import rpn_labels
-from official_lite.vision.tasks import data_facts, detection_anchors, detection_task
+from official_lite.vision.tasks import detection_anchors, detection_task
 
 LOSS_NAMES = (
     'total_loss',
@@ -197,13 +196,7 @@ class MaskRCNNTask(detection_task.DetectionTask):
             UsageError: Its annotation file is not one.
         """
         if not training:
-            data = self.task_config.validation_data
-            if data.source.type or data.input_path or data.tfds_name:
-                info = self.get_data_info(self.task_config, is_training=False)
-                notices.write(info.describe('validation data') + '\n')
-                data_facts.check_same_classes(self.task_config, info)
-            if self.task_config.use_coco_metrics:
-                self._evaluator = self.build_evaluator()
+            self._prepare_evaluation()
         names = list(LOSS_NAMES)
         if self.task_config.model.mask_scoring_head is not None:
             names.append(SCORING_LOSS_NAME)
@@ -236,10 +229,7 @@ class MaskRCNNTask(detection_task.DetectionTask):
         outputs = self.run(images, labels, model, training=False)
         losses = self._compute_valid_losses(model, labels, outputs)
         self.update_metrics(model, metrics, labels, outputs, losses)
-        logs = {self.loss: losses[self.loss]}
-        if self.task_config.use_coco_metrics:
-            logs[detection_task.COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
-        return logs
+        return self._make_validation_logs(labels, outputs, losses)
 
     def _compute_valid_losses(
         self, model: keras.Model, labels: Mapping[str, Any], outputs: Mapping[str, Any]

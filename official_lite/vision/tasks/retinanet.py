@@ -18,7 +18,6 @@ from official_lite.vision.configs import retinanet as exp_cfg
 from official_lite.vision.dataloaders import (
     input_reader,
     input_reader_factory,
-    notices,
     sources,
 )
 from official_lite.vision.evaluation import coco_evaluator
@@ -27,7 +26,6 @@ from official_lite.vision.modeling import factory
 from official_lite.vision.ops import anchor
 from official_lite.vision.tasks import (
     attribute_labels,
-    data_facts,
     detection_anchors,
     detection_task,
 )
@@ -133,16 +131,9 @@ class RetinaNetTask(detection_task.DetectionTask):
                 the model puts out no detections that COCO's metrics could be computed from.
         """
         if not training:
-            data = self.task_config.validation_data
-            if (
-                data.source.type or data.input_path or data.tfds_name
-            ):  # and not a dataset given to the trainer
-                info = self.get_data_info(self.task_config, is_training=False)
-                notices.write(info.describe('validation data') + '\n')
-                data_facts.check_same_classes(self.task_config, info)
             if self.task_config.use_coco_metrics:
                 self._check_detections()
-                self._evaluator = self.build_evaluator()
+            self._prepare_evaluation()
         names = [*_LOSS_NAMES, *(_ATTRIBUTE_LOSS + head.name for head in self._attribute_heads)]
         return [keras.metrics.Mean(name, dtype='float32') for name in names]
 
@@ -189,10 +180,7 @@ class RetinaNetTask(detection_task.DetectionTask):
         outputs = self.detect(images, labels, model)
         losses = self.compute_losses(model, labels, outputs)
         self.update_metrics(model, metrics, labels, outputs, losses)
-        logs = {self.loss: losses[self.loss]}
-        if self.task_config.use_coco_metrics:
-            logs[detection_task.COCO] = coco_evaluator.make_evaluator_inputs(labels, outputs)
-        return logs
+        return self._make_validation_logs(labels, outputs, losses)
 
     def _build_reader(self, params: exp_cfg.DataConfig) -> input_reader.InputReader:
         """What makes batches: `(images, labels)`, see `dataloaders.input_reader`."""
