@@ -36,9 +36,20 @@ def attach(
             module_name, _, attribute = elsewhere[name].partition(':')
             module = importlib.import_module(module_name)
             return getattr(module, attribute) if attribute else module
-        raise AttributeError(f'module {package!r} has no attribute {name!r}')
+        raise AttributeError(
+            f'module {package!r} has no attribute {name!r}{_find_near(name, __dir__())}'
+        )
 
     def __dir__() -> list[str]:
         return sorted(children | set(elsewhere))
 
     return __getattr__, __dir__
+
+
+def _find_near(name: str, known: list[str]) -> str:
+    if name.startswith('_'):  # asked for by programs, which read no hints
+        return ''
+    import difflib  # only where something is wrong
+
+    near = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean {near[0]!r}?' if near else ''

@@ -38,6 +38,9 @@ def test_every_name_leads_somewhere(name: str) -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error(name: str) -> None:
     with pytest.raises(AttributeError, match=r"has no attribute 'no_such_name'"):
         PACKAGES[name]().no_such_name  # noqa: B018
+    near = r"has no attribute 'train_libb'; did you mean 'train_lib'\?$"
+    with pytest.raises(AttributeError, match=near):
+        tfm.core.train_libb  # noqa: B018
 
 
 def test_what_a_tutorial_of_model_garden_uses() -> None:
