@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from official_lite.core import exp_factory, parsing
+from official_lite.core import exp_factory, metric_names, parsing
 from official_lite.tuning import (
     Choice,
     LogUniform,
@@ -111,4 +111,8 @@ def test_recipes_run(path: pathlib.Path, tmp_path: pathlib.Path, with_plots: Non
         rows = list(csv.DictReader(file))
     assert [row['exit_reason'] for row in rows] == ['complete', 'complete'], logs
     assert all(row['eval/AP50'] for row in rows)
-    parsing.parse_experiment(parsing.ParseConfigOptions('', [str(study_dir / 'best.yaml')]))
+    best = parsing.parse_experiment(parsing.ParseConfigOptions('', [str(study_dir / 'best.yaml')]))
+    listed = metric_names.list_metric_paths(best.config)
+    assert listed is not None  # before the first trial
+    reported = {name.removeprefix('eval/') for name in rows[0] if name.startswith('eval/')}
+    assert reported == set(listed)
