@@ -262,5 +262,6 @@ def _compute_box_loss(
 
 
 def _compute_count(count: tf.Tensor) -> tf.Tensor:
-    """Mean of a replica's number over replicas, away from 0."""
-    return loss_utils.sum_over_replicas(count) / loss_utils.get_num_replicas() + _COUNT_OFFSET
+    """The number on all replicas, away from 0, by the number of replicas."""
+    total = loss_utils.sum_over_replicas(count) + _COUNT_OFFSET
+    return total / loss_utils.get_num_replicas()
