@@ -1,57 +1,27 @@
-"""Data, folders and checkpoints that are wrong: one clear error, and nothing left half written."""
+"""Data that is wrong: one clear error, and nothing left half written."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import pathlib
-import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from official_lite.cli import train
-from official_lite.vision.dataloaders import coco_writer, sources, tfrecord_writer
-from tests import commands
+from official_lite.vision.dataloaders import tfrecord_writer
+from tests import runs_on_data
+from tests.runs_on_data import (
+    ANNOTATIONS,
+    RECORDS,
+    TRAIN,
+    VALIDATION,
+    check,
+    coco,
+    make_data,
+    tfrecord,
+)
 from tests.vision.dataloaders import data_makers
-
-TINY_MODEL = (
-    'task.model.input_size=[32,32,3],task.model.min_level=3,task.model.max_level=3,'
-    'task.model.backbone.resnet.depth_multiplier=0.125,task.model.decoder.fpn.num_filters=8,'
-    'task.model.head.num_filters=8,task.model.head.num_convs=1,'
-    'runtime.mixed_precision_dtype=float32'
-)
-SHORT = (
-    'trainer.train_steps=2,trainer.steps_per_loop=1,trainer.validation_interval=2,'
-    'trainer.checkpoint_interval=2,trainer.optimizer_config.warmup.type=null,'
-    'task.train_data.global_batch_size=2,task.validation_data.global_batch_size=2'
-)
-TRAIN, VALIDATION = 'task.train_data', 'task.validation_data'
-
-
-ANNOTATIONS = 'annotations.json'
-RECORDS = 'part-00000-of-00001.tfrecord'
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a command ended.
-
-    Attributes:
-        exit_code: What it returned.
-        stdout: What it printed.
-        stderr: What it complained of.
-    """
-
-    exit_code: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture(autouse=True)
@@ -61,58 +31,15 @@ def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path) -> Callable[..., Outcome]:
-    """Runs `train.py` in this process, with the model folder `run`."""
-
-    def run_command(*overrides: str, **flags: Any) -> Outcome:
-        sources.forget()
-        exit_code = train.main(['train.py', *make_flags(tmp_path, *overrides, **flags)])
-        output = capsys.readouterr()
-        return Outcome(exit_code, output.out, output.err)
-
-    return run_command
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> Callable[..., runs_on_data.Outcome]:
+    return runs_on_data.make_runner(capsys, tmp_path)
 
 
 @pytest.fixture
 def data(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A folder with four images: `annotations.json`, `images/` and a TFRecord file."""
-    return make_data(tmp_path / 'data')
-
-
-def make_data(folder: pathlib.Path) -> pathlib.Path:
-    table = data_makers.make_table([2, 1, 0, 3])
-    coco_writer.write_coco(table, folder)
-    tfrecord_writer.write_tfrecords(tfrecord_writer.make_examples(table), folder / 'part')
-    return folder
-
-
-def make_flags(folder: pathlib.Path, *overrides: str, **flags: Any) -> list[str]:
-    """The flags of a tiny run in `folder / 'run'`."""
-    values = {'experiment': 'retinanet_custom', 'model_dir': folder / 'run', 'mode': 'train'}
-    args = [f'--{name}={value}' for name, value in (values | flags).items()]
-    return args + [f'--params_override={text}' for text in (TINY_MODEL, SHORT, *overrides)]
-
-
-def coco(path: pathlib.Path | str, where: str = TRAIN, image_dir: str = '') -> str:
-    """The overrides that read a COCO file."""
-    field = f'{where}.source.coco'
-    return (
-        f"{where}.source.type=coco,{field}.annotation_file='{path}',{field}.image_dir='{image_dir}'"
-    )
-
-
-def tfrecord(path: pathlib.Path | str, where: str = TRAIN) -> str:
-    """The overrides that read TFRecords."""
-    return f"{where}.source.type=tfrecord,{where}.source.tfrecord.input_path='{path}'"
-
-
-def check(outcome: Outcome, exit_code: int, message: str) -> None:
-    """Checks exit code and message, and that it is the last thing said."""
-    assert outcome.exit_code == exit_code, outcome.stderr
-    assert 'Traceback' not in outcome.stderr
-    assert outcome.stderr.count('error: ') == 1, outcome.stderr
-    error = outcome.stderr.partition('error: ')[2]
-    assert re.search(message, error), error
+    return runs_on_data.make_data(tmp_path / 'data')
 
 
 def edit(folder: pathlib.Path, change: Callable[[Any], Any]) -> pathlib.Path:
@@ -394,165 +321,3 @@ def test_validation_data(data: pathlib.Path, run: Any, tmp_path: pathlib.Path) -
     ):
         check(run(train_data, *overrides, mode='train_and_eval'), exit_code, message)
     assert not list((tmp_path / 'run').glob('ckpt-*'))  # all of this is known before training
-
-
-def test_evaluation_needs_a_checkpoint(
-    data: pathlib.Path, run: Any, tmp_path: pathlib.Path
-) -> None:
-    both = coco(data / ANNOTATIONS), coco(data / ANNOTATIONS, VALIDATION)
-    message = (
-        r'/run: there is no checkpoint to evaluate; train first, or name a checkpoint with task'
-    )
-    check(run(*both, mode='eval'), 1, message)
-    message = r'^/nowhere/ckpt: there is no checkpoint; expected a folder with checkpoints'
-    check(run(*both, 'task.init_checkpoint=/nowhere/ckpt', mode='eval'), 1, message)
-    assert not (tmp_path / 'run').exists()
-
-
-# ---- folders and checkpoints --------------------------------------------------------------------
-
-
-def test_model_dir(data: pathlib.Path, run: Any, tmp_path: pathlib.Path) -> None:
-    fine = coco(data / ANNOTATIONS)
-    (tmp_path / 'file').write_text('x')
-    for folder, message in (
-        (tmp_path / 'file', r'^--model_dir=.*/file: the folder cannot be made: File exists$'),
-        (tmp_path / 'file' / 'run', r'/file/run: the folder cannot be made: Not a directory$'),
-        ('/proc/sys', r'^--model_dir=/proc/sys: params\.yaml cannot be written: '),
-    ):
-        check(run(fine, model_dir=folder), 2, message)
-    (tmp_path / 'other').mkdir()
-    (tmp_path / 'other' / 'params.yaml').write_text('experiment: retinanet_resnetfpn_coco\n')
-    check(
-        run(fine, model_dir=tmp_path / 'other'),
-        2,
-        r'^--model_dir=.*/other: the folder holds a run of the experiment '
-        r"'retinanet_resnetfpn_coco', not of 'retinanet_custom'; choose another folder",
-    )
-    assert [path.name for path in (tmp_path / 'other').iterdir()] == ['params.yaml']
-
-
-def test_a_damaged_checkpoint(data: pathlib.Path, run: Any, tmp_path: pathlib.Path) -> None:
-    fine, folder = coco(data / ANNOTATIONS), tmp_path / 'run'
-    longer = f'{fine},trainer.train_steps=3'
-    assert run(f'{fine},trainer.checkpoint_interval=1').exit_code == 0
-    values, listing = folder / 'ckpt-2.data-00000-of-00001', folder / 'checkpoint'
-    content, listed = values.read_bytes(), listing.read_text()
-    before = sorted(path.name for path in folder.iterdir())
-    hint = r'; if it is damaged, delete .*ckpt-2\.index to go on from the one before it$'
-    values.write_bytes(content[: len(content) // 2])
-    check(run(longer), 1, r'^.*/run/ckpt-2: cannot read the checkpoint; received .*' + hint)
-    evaluated = coco(data / ANNOTATIONS, VALIDATION)
-    check(run(longer, evaluated, mode='eval'), 1, r'/run/ckpt-2: cannot read the checkpoint; ')
-    values.write_bytes(content[:500] + bytes(100) + content[600:])
-    check(run(longer), 1, r'cannot read the checkpoint; received .*Checksum does not match' + '.*')
-    listing.write_text('garbage')
-    check(run(longer), 1, r'^.*/run/checkpoint: the list of checkpoints is damaged; expected lines')
-    assert sorted(path.name for path in folder.iterdir()) == before
-    listing.write_text(listed)
-    (folder / 'ckpt-2.index').unlink()
-    outcome = run(longer)
-    assert outcome.exit_code == 0, outcome.stderr
-    assert re.search(r'Resuming from .*/run/ckpt-1\.', outcome.stdout + outcome.stderr)
-
-
-# ---- settings that cannot work ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ('overrides', 'message'),
-    [
-        (
-            'task.model.input_size=[]',
-            r'^task\.model\.input_size: needed here and not set, expected \[height, width, channels\]',
-        ),
-        ('task.model.input_size=[32,32]', r'input_size: expected \[height, width, channels\], rec'),
-        (
-            'task.model.input_size=[-32,32,3]',
-            r'input_size: expected numbers of 1 or more, received',
-        ),
-        (
-            'trainer.train_steps=0',
-            r'^trainer\.train_steps: needed here and not set, expected 1 or more, or trainer\.train_e',
-        ),
-        (f'{TRAIN}.global_batch_size=0', rf'^{TRAIN}\.global_batch_size: needed here and not set'),
-        (
-            'runtime.enable_xla=true,runtime.run_eagerly=true',
-            r'^runtime\.enable_xla: expected false, because run_eagerly is on, received True',
-        ),
-        (
-            'runtime.enable_xla=true,runtime.distribution_strategy=multi_worker_mirrored',
-            r'^runtime\.enable_xla: gradients cannot be summed over workers inside an XLA-compiled',
-        ),
-        (
-            "runtime.mixed_precision_dtype=float16,runtime.distribution_strategy=tpu,runtime.tpu='x'",
-            r'^runtime\.mixed_precision_dtype: .*float16',
-        ),
-        ('runtime.num_gpus=99', r'^runtime\.num_gpus: 99 GPUs are asked for and \d+ are visible$'),
-    ],
-)
-def test_settings(
-    data: pathlib.Path, run: Any, tmp_path: pathlib.Path, overrides: str, message: str
-) -> None:
-    check(run(coco(data / ANNOTATIONS), overrides), 2, message)
-    assert not (tmp_path / 'run').exists()
-
-
-def test_embedded_data_without_scikit_learn(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ('sklearn', 'sklearn.datasets'):
-        monkeypatch.setitem(sys.modules, name, None)
-    outcome = run(f'{TRAIN}.source.embedded.num_scenes=4')
-    check(outcome, 2, r"scikit-learn is not installed.*pip install 'official-lite\[demo\]'$")
-
-
-# ---- as processes of their own ------------------------------------------------------------------
-
-
-def test_a_process_ends_the_same_way(data: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    result = commands.run_train(*make_flags(tmp_path, tfrecord(data / '*.none')))
-    assert result.exit_code == 2
-    # TensorFlow may print lines of its own before.
-    [error] = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
-    assert error.startswith(f'error: {TRAIN}.source.tfrecord.input_path: no file matches')
-    assert result.stderr.endswith(f'{error}\n')
-    assert 'Traceback' not in result.stderr
-
-
-def test_ctrl_c_saves_and_the_same_command_goes_on(
-    data: pathlib.Path, run: Any, tmp_path: pathlib.Path
-) -> None:
-    fine = f'{coco(data / ANNOTATIONS)},trainer.checkpoint_interval=1000000'
-    args = make_flags(tmp_path, fine, 'trainer.train_steps=1000000')
-    log = tmp_path / 'stderr.txt'
-    with log.open('w') as file:
-        process = subprocess.Popen(
-            [sys.executable, str(commands.REPO / 'train.py'), *args],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-        )
-        try:
-            _wait_for(lambda: 'step ' in log.read_text() or process.poll() is not None)
-            process.send_signal(signal.SIGINT)
-            exit_code = process.wait(timeout=60)
-        finally:
-            process.kill()
-    text = log.read_text()
-    assert exit_code == 130, text
-    assert 'Traceback' not in text
-    found = re.search(
-        r'Stopped at step (\d+); saved .*/run/ckpt-\1\. The same command goes on from here\.', text
-    )
-    assert found is not None, text
-    step = int(found[1])
-    outcome = run(fine, f'trainer.train_steps={step + 1}')
-    assert outcome.exit_code == 0, outcome.stderr
-    assert f'Resuming from {tmp_path}/run/ckpt-{step}.' in outcome.stdout + outcome.stderr
-    assert (tmp_path / 'run' / f'ckpt-{step + 1}.index').is_file()
-
-
-def _wait_for(is_done: Callable[[], bool], timeout_secs: float = 120.0) -> None:
-    end = time.monotonic() + timeout_secs
-    while not is_done():
-        assert time.monotonic() < end, 'the run did not begin'
-        time.sleep(0.1)

@@ -10,10 +10,10 @@ import pytest
 
 from official_lite.cli import train
 from official_lite.vision.dataloaders import sources
-from tests import test_bad_data
+from tests import runs_on_data
 from tests.vision.dataloaders import folder_makers
 
-TRAIN, VALIDATION = test_bad_data.TRAIN, test_bad_data.VALIDATION
+TRAIN, VALIDATION = runs_on_data.TRAIN, runs_on_data.VALIDATION
 
 CAT = folder_makers.make_object('cat', 5, 6, 14, 15)
 DOG = folder_makers.make_object('dog', 1, 1, 40, 20)
@@ -57,7 +57,7 @@ def choose(kind: str, folder: pathlib.Path) -> list[str]:
 @pytest.mark.parametrize('kind', MAKERS)
 def test_a_run(kind: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]):
     folder = MAKERS[kind](tmp_path / 'data')
-    flags = test_bad_data.make_flags(tmp_path, *choose(kind, folder), mode='train_and_eval')
+    flags = runs_on_data.make_flags(tmp_path, *choose(kind, folder), mode='train_and_eval')
     assert train.main(['train.py', *flags]) == 0
     told = capsys.readouterr().err
     assert f'training data: {folder} (train)\n  ' in told
@@ -132,10 +132,10 @@ def test_bad_folders(name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFi
     kind, damage, exit_code, message = _BAD[name]
     folder = MAKERS[kind](tmp_path / 'data')
     damage(folder)
-    flags = test_bad_data.make_flags(tmp_path, *choose(kind, folder))
+    flags = runs_on_data.make_flags(tmp_path, *choose(kind, folder))
     code = train.main(['train.py', *flags])
     output = capsys.readouterr()
-    test_bad_data.check(test_bad_data.Outcome(code, output.out, output.err), exit_code, message)
+    runs_on_data.check(runs_on_data.Outcome(code, output.out, output.err), exit_code, message)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_bad_folders(name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFi
 def test_bad_configs(
     override: str, message: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ):
-    flags = test_bad_data.make_flags(tmp_path, f'{TRAIN}.source.{override}')
+    flags = runs_on_data.make_flags(tmp_path, f'{TRAIN}.source.{override}')
     assert train.main(['train.py', *flags]) == 2
     told = capsys.readouterr().err
     assert re.search(message, told), told
