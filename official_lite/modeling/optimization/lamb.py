@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_lite.modeling.optimization import name_patterns, optimizers, replicated_optimizer
+from official_lite.modeling.optimization import layer_adaptation, name_patterns, optimizers
 
 
-class LAMB(replicated_optimizer.ReplicatedOptimizer):
+class LAMB(layer_adaptation.LayerAdaptiveOptimizer):
     """Layer-wise adaptive moments (https://arxiv.org/abs/1904.00962).
 
         m = beta_1 * m + (1 - beta_1) * g
@@ -45,18 +45,20 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
             name: Name of the optimizer.
             **kwargs: Arguments of `ReplicatedOptimizer`.
         """
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.weight_decay_rate = weight_decay_rate
-        self._exclusions = name_patterns.Exclusions(
-            exclude_from_weight_decay, exclude_from_layer_adaptation
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay_rate=weight_decay_rate,
+            exclude_from_weight_decay=exclude_from_weight_decay,
+            exclude_from_layer_adaptation=exclude_from_layer_adaptation,
+            name=name,
+            **kwargs,
         )
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         variables = list(variables)
-        self._exclusions.check_used(self.pattern_keys(variables))
         super().build(variables)
         self._momentums, self._velocities = self.add_optimizer_variables(
             variables, ['momentum', 'velocity']
@@ -70,7 +72,11 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         rate = self.variable_weight_decay(variable)
         if rate:
             update += rate * variable
-        ratio = trust_ratio(variable, update) if self._do_layer_adaptation(key) else 1.0
+        ratio = (
+            layer_adaptation.trust_ratio(variable, update)
+            if self._do_layer_adaptation(key)
+            else 1.0
+        )
         variable.assign_sub(ratio * tf.cast(learning_rate, variable.dtype) * update)
 
     def _adam_update(self, gradient: tf.Tensor, variable: tf.Variable) -> tf.Tensor:
@@ -83,38 +89,9 @@ class LAMB(replicated_optimizer.ReplicatedOptimizer):
         v_hat = v.value / optimizers.zero_start_correction(self.beta_2, step, variable.dtype)
         return m_hat / (tf.sqrt(v_hat) + self.epsilon)
 
-    def own_weight_decay(self, variable: tf.Variable) -> float:
-        key = self.variable_key(self._model_variable(variable))
-        return self.weight_decay_rate if self._do_use_weight_decay(key) else 0.0
-
-    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Nothing: the decay is part of `update_step`."""
-
-    # By Model Garden's names, for subclasses that override them.
-
-    def _do_use_weight_decay(self, param_name: str) -> bool:
-        """Whether the variable with this key decays."""
-        return bool(self.weight_decay_rate) and self._exclusions.has_decay(param_name)
-
-    def _do_layer_adaptation(self, param_name: str) -> bool:
-        """Whether the step of the variable with this key adapts to its norm."""
-        return self._exclusions.has_adaptation(param_name)
-
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config['weight_decay'], config['include_in_weight_decay']
-        return config | {
+        return super().get_config() | {
             'beta_1': self.beta_1,
             'beta_2': self.beta_2,
             'epsilon': self.epsilon,
-            'weight_decay_rate': self.weight_decay_rate,
-            **self._exclusions.get_config(),
         }
-
-
-def trust_ratio(variable: tf.Variable, update: tf.Tensor, coefficient: float = 1.0) -> tf.Tensor:
-    """coefficient * |variable| / |update|, or 1 where one of these norms is 0: scalar."""
-    w_norm, u_norm = tf.norm(variable), tf.norm(update)
-    is_defined = tf.logical_and(w_norm > 0, u_norm > 0)
-    ratio = tf.math.divide_no_nan(coefficient * w_norm, u_norm)
-    return tf.where(is_defined, ratio, tf.ones_like(ratio))

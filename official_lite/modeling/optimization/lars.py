@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_lite.modeling.optimization import lamb, name_patterns, replicated_optimizer
+from official_lite.modeling.optimization import layer_adaptation, name_patterns
 
 
-class LARS(replicated_optimizer.ReplicatedOptimizer):
+class LARS(layer_adaptation.LayerAdaptiveOptimizer):
     """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888).
 
     With g the gradient plus weight_decay_rate * w, and classic momentum:
@@ -54,19 +54,21 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
             name: Name of the optimizer.
             **kwargs: Arguments of `ReplicatedOptimizer`.
         """
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay_rate=weight_decay_rate,
+            exclude_from_weight_decay=exclude_from_weight_decay,
+            exclude_from_layer_adaptation=exclude_from_layer_adaptation,
+            name=name,
+            **kwargs,
+        )
         self.momentum, self.eeta = momentum, eeta
         self.nesterov, self.classic_momentum = nesterov, classic_momentum
-        self.weight_decay_rate = weight_decay_rate
-        self._exclusions = name_patterns.Exclusions(
-            exclude_from_weight_decay, exclude_from_layer_adaptation
-        )
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
             return
         variables = list(variables)
-        self._exclusions.check_used(self.pattern_keys(variables))
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, 'momentum')
 
@@ -94,33 +96,12 @@ class LARS(replicated_optimizer.ReplicatedOptimizer):
     def _trust(self, key: str, variable: tf.Variable, update: tf.Tensor) -> tf.Tensor:
         if not self._do_layer_adaptation(key):
             return tf.ones([], variable.dtype)
-        return lamb.trust_ratio(variable, update, self.eeta)
-
-    def own_weight_decay(self, variable: tf.Variable) -> float:
-        key = self.variable_key(self._model_variable(variable))
-        return self.weight_decay_rate if self._do_use_weight_decay(key) else 0.0
-
-    def _decay_weights(self, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Nothing: the decay is part of `update_step`."""
-
-    # By Model Garden's names, for subclasses that override them.
-
-    def _do_use_weight_decay(self, param_name: str) -> bool:
-        """Whether the variable with this key decays."""
-        return bool(self.weight_decay_rate) and self._exclusions.has_decay(param_name)
-
-    def _do_layer_adaptation(self, param_name: str) -> bool:
-        """Whether the step of the variable with this key adapts to its norm."""
-        return self._exclusions.has_adaptation(param_name)
+        return layer_adaptation.trust_ratio(variable, update, self.eeta)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config['weight_decay'], config['include_in_weight_decay']
-        return config | {
+        return super().get_config() | {
             'momentum': self.momentum,
             'eeta': self.eeta,
             'nesterov': self.nesterov,
             'classic_momentum': self.classic_momentum,
-            'weight_decay_rate': self.weight_decay_rate,
-            **self._exclusions.get_config(),
         }
