@@ -88,27 +88,7 @@ class COCOEvaluator:
         Raises:
             UsageError: An unreadable annotation file, or arguments that fit nothing.
         """
-        if isinstance(max_num_eval_detections, bool) or not isinstance(
-            max_num_eval_detections, int
-        ):
-            raise errors.UsageError(
-                where='max_num_eval_detections',
-                expected='an integer',
-                received=repr(max_num_eval_detections),
-            )
-        if max_num_eval_detections < 1:
-            raise errors.UsageError(
-                where='max_num_eval_detections',
-                expected='1 or more',
-                received=str(max_num_eval_detections),
-            )
-        if class_names and category_ids and len(class_names) != len(category_ids):
-            raise errors.UsageError(
-                'class_names and category_ids belong together',
-                where='category_ids',
-                expected=f'{len(class_names)} ids, one for each name',
-                received=str(len(category_ids)),
-            )
+        _check_arguments(max_num_eval_detections, class_names, category_ids)
         self._include_mask = include_mask
         self._annotation_file = annotation_file or None
         self._dataset = (
@@ -416,6 +396,30 @@ class COCOEvaluator:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         _logger.warning('%s\nCOCO EVALUATION: %s.\n%s', _RULE, text, _RULE)
+
+
+def _check_arguments(
+    max_num_eval_detections: Any, class_names: Sequence[str], category_ids: Sequence[int]
+) -> None:
+    if isinstance(max_num_eval_detections, bool) or not isinstance(max_num_eval_detections, int):
+        raise errors.UsageError(
+            where='max_num_eval_detections',
+            expected='an integer',
+            received=repr(max_num_eval_detections),
+        )
+    if max_num_eval_detections < 1:
+        raise errors.UsageError(
+            where='max_num_eval_detections',
+            expected='1 or more',
+            received=str(max_num_eval_detections),
+        )
+    if class_names and category_ids and len(class_names) != len(category_ids):
+        raise errors.UsageError(
+            'class_names and category_ids belong together',
+            where='category_ids',
+            expected=f'{len(class_names)} ids, one for each name',
+            received=str(len(category_ids)),
+        )
 
 
 def make_evaluator_inputs(
