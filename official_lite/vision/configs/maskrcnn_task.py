@@ -120,7 +120,7 @@ class MaskRCNNTask(cfg.TaskConfig):
         """Names of the metrics that an evaluation logs."""
         names = ('total', 'rpn_score', 'rpn_box', 'frcnn_cls', 'frcnn_box', 'mask', 'model')
         losses = [f'{name}_loss' for name in names]
-        if getattr(self.model, 'mask_scoring_head', None) is not None:
+        if self.model.mask_scoring_head is not None:
             losses.append('mask_score_loss')
         if not self.use_coco_metrics:
             return losses

@@ -53,6 +53,7 @@ _CASES = [
         {'task.use_coco_metrics': False, 'task.model.head.attribute_heads': [_ATTRIBUTE]},
     ),
     ('maskrcnn_resnetfpn_coco', {'task.per_category_metrics': True}),
+    ('maskrcnn_resnetfpn_coco', {'task.model.mask_scoring_head': {}}),
     ('fasterrcnn_resnetfpn_coco', {}),
     ('fasterrcnn_resnetfpn_coco', {'task.use_coco_metrics': False}),
     ('semantic_segmentation', {}),
