@@ -152,7 +152,11 @@ def test_a_learning_rate_is_that_of_the_schedule_which_the_trial_has() -> None:
     )
     assert [p.path for p in space.parameters] == [f'{SCHEDULE}.type', 'learning_rate']
     for kind in ('cosine', 'stepwise'):
-        built: Any = space.build_config(config, lambda p, kind=kind: kind if p.is_selector else 0.2)
+
+        def suggest(parameter: search_space.Parameter, kind: str = kind) -> Any:
+            return kind if parameter.is_selector else 0.2
+
+        built: Any = space.build_config(config, suggest)
         schedule = built.trainer.optimizer_config.learning_rate
         assert schedule.type == kind
         assert peak_learning_rate.find_peak(schedule) == 0.2

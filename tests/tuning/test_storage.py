@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *raised: Exception) -> list[str]:
     opened: list[str] = []
     real = optuna.storages.RDBStorage
 
-    def open_database(url: str) -> optuna.storages.RDBStorage:
+    def open_database(url: str) -> Any:
         opened.append(url)
         if left:
             raise left.pop(0)
