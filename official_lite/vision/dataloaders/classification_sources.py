@@ -9,7 +9,7 @@ from official_lite import errors
 from official_lite.core.classification_info import ClassificationInfo
 from official_lite.core.data_info import check_not_empty
 from official_lite.vision import registries
-from official_lite.vision.dataloaders import mixture_source
+from official_lite.vision.dataloaders import mixture_source, named_tfds
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.dataloaders.full_paths import full_paths
 
@@ -92,20 +92,7 @@ def _build_named_tfds(data_config: Any, name: Any) -> source_lib.Source:
             where='tfds_as_supervised',
             expected='false: image and class are found by their features',
         )
-    renamed = {'name': 'tfds_name', 'split': 'tfds_split', 'data_dir': 'tfds_data_dir'}
-    try:
-        return classification_records.build_tfds_source(
-            name,
-            data_config.tfds_split,
-            data_dir=data_config.tfds_data_dir,
-            download=True,
-            skipped_features=data_config.tfds_skip_decoding_feature,
-            skip_corrupt=data_config.skip_corrupt,
-            cache=data_config.cache,
-        )
-    except errors.UsageError as error:
-        error.where = renamed.get(error.where, error.where)
-        raise
+    return named_tfds.build(classification_records.build_tfds_source, name, data_config)
 
 
 @registries.register_classification_source('folder')

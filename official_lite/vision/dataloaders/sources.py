@@ -8,7 +8,7 @@ from typing import Any
 from official_lite import errors
 from official_lite.core.data_info import DataInfo, check_not_empty
 from official_lite.vision import registries
-from official_lite.vision.dataloaders import mixture_source
+from official_lite.vision.dataloaders import mixture_source, named_tfds
 from official_lite.vision.dataloaders import source as source_lib
 from official_lite.vision.dataloaders.full_paths import full_paths
 
@@ -110,20 +110,7 @@ def _build_named_tfds(data_config: Any, name: Any) -> source_lib.Source:
     """Builds Model Garden's `tfds_name`; images are decoded late anyway, whatever is skipped."""
     from official_lite.vision.dataloaders import tfds_source
 
-    renamed = {'name': 'tfds_name', 'split': 'tfds_split', 'data_dir': 'tfds_data_dir'}
-    try:
-        return tfds_source.build_tfds_source(
-            name,
-            data_config.tfds_split,
-            data_dir=data_config.tfds_data_dir,
-            download=True,
-            skipped_features=data_config.tfds_skip_decoding_feature,
-            skip_corrupt=data_config.skip_corrupt,
-            cache=data_config.cache,
-        )
-    except errors.UsageError as error:
-        error.where = renamed.get(error.where, error.where)
-        raise
+    return named_tfds.build(tfds_source.build_tfds_source, name, data_config)
 
 
 @registries.register_data_source('embedded')
