@@ -86,15 +86,20 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         se_ratio=0.25,
         replace_stem_max_pool=True,
         resnetd_shortcut=True,
+        stochastic_depth_drop_rate=0.1,
     ),
     'dilated_resnet': _classifier('dilated_resnet', model_id=50, output_stride=16),
     'mobilenet_v1': _classifier('mobilenet', model_id='MobileNetV1', filter_size_scale=0.25),
-    'mobilenet_v2': _classifier('mobilenet', model_id='MobileNetV2', filter_size_scale=0.25),
+    'mobilenet_v2': _classifier(
+        'mobilenet', model_id='MobileNetV2', filter_size_scale=0.25, stochastic_depth_drop_rate=0.1
+    ),
     'mobilenet_v3': _classifier('mobilenet', model_id='MobileNetV3Small', filter_size_scale=0.5),
     'mobilenet_v4': _classifier('mobilenet', model_id='MobileNetV4ConvSmall'),
     'mobilenet_v4_hybrid': _classifier('mobilenet', _SQUARE, model_id='MobileNetV4HybridMedium'),
-    'efficientnet': _classifier('efficientnet', model_id='b0'),
-    'spinenet': _classifier('spinenet', _SPINENET_SIZE, model_id='49S'),
+    'efficientnet': _classifier('efficientnet', model_id='b0', stochastic_depth_drop_rate=0.1),
+    'spinenet': _classifier(
+        'spinenet', _SPINENET_SIZE, model_id='49S', stochastic_depth_drop_rate=0.2
+    ),
     'spinenet_96': _classifier('spinenet', _SPINENET_SIZE, model_id='96'),
     'spinenet_mobile': _classifier('spinenet_mobile', _SPINENET_SIZE, model_id='49XS'),
     'mobiledet': _classifier('mobiledet', model_id='MobileDetCPU', filter_size_scale=0.5),
