@@ -38,6 +38,10 @@ _PLACES: dict[type, Callable[[str, Sequence[str]], Optional[str]]] = {
 }
 _ORIGINS = {'keras_applications': 'keras.applications', 'keras_hub': 'KerasHub'}
 _MAX_MISFITS = 8
+_DOWNLOAD_HINT = (
+    'download that file where there is a network and put it into ~/.keras/models (the folder models '
+    'of KERAS_HOME), where Keras looks first'
+)
 
 
 class ZooSource:
@@ -73,20 +77,32 @@ def open_source(model: keras.Model, path: str) -> ZooSource:
         path: `keras_applications:NAME` or `keras_hub:PRESET`.
 
     Raises:
-        UsageError: There is no such network, or the backbone is of another kind.
+        UsageError: There is no such network, it cannot be downloaded, or the backbone is of another
+            kind.
         CheckpointError: The backbone is of another depth.
     """
-    scheme, _, name = path.partition(':')
     backbone = getattr(model, 'backbone', model)
     _get_table(backbone)  # refuses before anything is downloaded
     specs = keras.layers.InputSpec(shape=[None, *_to_size(backbone.input_shape[1:3]), 3])
-    network: zoo.ZooBackbone
     with _float32():
+        return make_source(_build_network(path, specs), backbone, path)
+
+
+def _build_network(path: str, specs: keras.layers.InputSpec) -> zoo.ZooBackbone:
+    scheme, _, name = path.partition(':')
+    try:
         if scheme == 'keras_applications':
-            network = keras_applications.KerasApplication(name, specs, weights='imagenet')
-        else:
-            network = keras_hub_backbone.KerasHubBackbone(name, specs)
-        return make_source(network, backbone, path)
+            return keras_applications.KerasApplication(name, specs, weights='imagenet')
+        return keras_hub_backbone.KerasHubBackbone(name, specs)
+    except errors.UsageError as error:
+        is_download = isinstance(error, keras_applications.DownloadError)
+        raise errors.UsageError(
+            error.message,
+            where=f'task.init_checkpoint={path}',
+            expected=error.expected,
+            received='' if is_download else error.received,
+            hint=_DOWNLOAD_HINT if is_download else error.hint,
+        ) from error
 
 
 @contextlib.contextmanager

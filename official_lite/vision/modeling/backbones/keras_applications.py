@@ -41,6 +41,10 @@ PREPARATIONS: dict[str, tuple[Any, Any, bool]] = {
 _PIXELS = (None, None, False)
 
 
+class DownloadError(errors.UsageError):
+    """The weights that Keras offers cannot be had from here."""
+
+
 @keras.saving.register_keras_serializable(package='official_lite')
 class KerasApplication(zoo.ZooBackbone):
     """A model of `keras.applications` without its top (https://keras.io/api/applications).
@@ -60,7 +64,7 @@ class KerasApplication(zoo.ZooBackbone):
         name: Name of the model.
 
     Raises:
-        UsageError: If there is no such model, or its weights cannot be had.
+        UsageError: If there is no such model, or its weights cannot be had (a `DownloadError`).
     """
 
     def __init__(
@@ -116,7 +120,7 @@ def _download(function: Any, input_shape: tuple[Optional[int], ...]) -> keras.Mo
     except Exception as error:  # Keras raises no class of its own when a download fails.
         if _DOWNLOAD_FAILURE not in str(error):
             raise
-        raise errors.UsageError(
+        raise DownloadError(
             f'the weights cannot be downloaded: {error}',
             where=f'{_WHERE}: weights',
             received="'imagenet'",
