@@ -26,7 +26,6 @@ BOXES = [
     [[0, 0, 70, 80], [-1, -1, -1, -1], [-1, -1, -1, -1]],
 ]
 CLASSES = [[3, 1, 4], [2, -1, -1]]
-SHAPES = [[128.0, 192.0], [96.0, 192.0]]
 # What ours and theirs predict before training differs little from place to place. These bring it
 # to the spread of a trained model.
 RPN_SCORE_STDDEV, RPN_BOX_STDDEV = 2.0, 0.3
@@ -39,34 +38,36 @@ class RcnnPair:
     Args:
         model: Overrides of the config of the model.
         seed: Of the random weights.
+        size: Height and width of the images.
 
     Attributes:
         theirs, ours: The models.
         pairs: (part, variable of theirs, variable of ours) of all variables.
     """
 
-    def __init__(self, model: dict[str, Any], seed: int = 0) -> None:
+    def __init__(self, model: dict[str, Any], seed: int = 0, size: tuple[int, int] = SIZE) -> None:
         from official.vision.configs import maskrcnn as garden_cfg
         from official.vision.modeling import factory as garden_factory
 
         their_config, self.config = garden_cfg.MaskRCNN(), our_cfg.MaskRCNN()
         for config in (their_config, self.config):
-            config.override({**model, 'input_size': [*SIZE, 3]})
-        shape = [None, *SIZE, 3]
+            config.override({**model, 'input_size': [*size, 3]})
+        self.size = size
+        shape = [None, *size, 3]
         import tf_keras
 
         self.theirs = garden_factory.build_maskrcnn(
             tf_keras.layers.InputSpec(shape=shape), their_config
         )
         self.ours = factory.build_maskrcnn(keras.layers.InputSpec(shape=shape), self.config)
-        self.images = garden_detector.normalize(garden_detector.make_images(SIZE))
+        self.images = garden_detector.normalize(garden_detector.make_images(size))
         self.boxes = tf.constant(BOXES)
         self.classes = tf.constant(CLASSES)
         random = np.random.default_rng(3)
         coarse = random.uniform(0, 1, (2, 3, 7, 7, 1)).reshape(6, 7, 7, 1)
         masks = tf.image.resize(coarse, (28, 28), 'bicubic') > 0.5
         self.masks = tf.reshape(tf.cast(masks, tf.float32), [2, 3, 28, 28])
-        self.shapes = tf.constant(SHAPES)
+        self.shapes = tf.constant([[float(size[0]), size[1]], [96.0, size[1]]])
         self.scale = self.config.outer_boxes_scale
         self.theirs(self.images, self.shapes, training=False)
         self._randomize(seed)

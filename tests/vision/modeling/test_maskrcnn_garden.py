@@ -57,15 +57,54 @@ MODELS: dict[str, dict[str, Any]] = {
         'roi_sampler': {'num_sampled_rois': 32, 'cascade_iou_thresholds': [0.6, 0.7]},
     },
 }
+# What regions and detections are, as above; the rest as the experiments have it.
+_FULL = {
+    name: SMALL[name]
+    for name in (
+        'num_classes',
+        'roi_generator',
+        'roi_sampler',
+        'mask_sampler',
+        'detection_generator',
+        'norm_activation',
+    )
+}
+_SPINENET = {
+    **_FULL,
+    'min_level': 3,
+    'max_level': 7,
+    'anchor': {'anchor_size': 3},
+    'backbone': {
+        'type': 'spinenet',
+        'spinenet': {'model_id': '49', 'min_level': 3, 'max_level': 7},
+    },
+    'decoder': {'type': 'identity'},
+}
+WHOLE_MODELS: dict[str, dict[str, Any]] = {
+    'resnet-50 with fpn': _FULL,
+    'spinenet-49': _SPINENET,
+    'cascade on spinenet-49': {
+        **_SPINENET,
+        'detection_head': {'class_agnostic_bbox_pred': True, 'cascade_class_ensemble': True},
+        'roi_sampler': {'num_sampled_rois': 32, 'cascade_iou_thresholds': [0.6, 0.7]},
+        'norm_activation': {'use_sync_bn': False, 'activation': 'swish'},
+    },
+}
 # Largest difference, relative to the largest value. RoIAlign reads at points that are rounded
 # otherwise, 1e-5 px apart.
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope='module', params=list(MODELS))
+@pytest.fixture(
+    scope='module',
+    params=[*MODELS, *(pytest.param(name, marks=pytest.mark.slow) for name in WHOLE_MODELS)],
+)
 def pair(request: pytest.FixtureRequest) -> Iterator[garden_rcnn.RcnnPair]:
     """A detector at work, its batch normalisation frozen; no test may change it."""
-    pair = garden_rcnn.RcnnPair(MODELS[request.param])
+    model = {**MODELS, **WHOLE_MODELS}[request.param]
+    # Sides have to be multiples of the coarsest level's stride.
+    size = (128, 256) if model.get('max_level') == 7 else garden_rcnn.SIZE
+    pair = garden_rcnn.RcnnPair(model, size=size)
     pair.freeze_norms()
     yield pair
     garden_detector.clear()
@@ -90,7 +129,7 @@ def test_proposals(pair: garden_rcnn.RcnnPair) -> None:
         config.min_level,
         config.max_level,
         **config.anchor.as_dict(),
-        image_size=garden_rcnn.SIZE,
+        image_size=pair.size,
     ).multilevel_boxes
     tiled = {level: tf.tile(boxes[None], [2, 1, 1, 1]) for level, boxes in anchors.items()}
     for training in (False, True):
@@ -106,17 +145,22 @@ def test_detections(pair: garden_rcnn.RcnnPair) -> None:
     theirs, ours = pair.call_theirs(False), pair.call_ours(False)
     np.testing.assert_array_equal(ours['num_detections'], theirs['num_detections'])
     assert int(theirs['num_detections'][0]) > 3
+    # Regions of a third stage are far enough from the first rounding to differ a little.
+    is_deep = len(pair.ours.detection_head) > 1 and not _is_small(pair)
     for image, count in enumerate(theirs['num_detections'].numpy()):
         np.testing.assert_array_equal(
             ours['detection_classes'][image, :count], theirs['detection_classes'][image, :count]
         )
         names = ['detection_boxes', 'detection_scores', 'detection_masks']
         for name in [*names, *(['detection_outer_boxes'] if pair.scale > 1 else [])]:
-            tolerance = 1e-3 if 'masks' in name else TOLERANCE  # three roundings of boxes later
+            # Three roundings of boxes later.
+            mask_tolerance = 2e-2 if is_deep else 1e-3
+            tolerance = mask_tolerance if 'masks' in name else TOLERANCE
             _assert_close(ours[name][image, :count], theirs[name][image, :count], name, tolerance)
             assert not np.any(ours[name][image, count:])
     for name in ('cls_outputs', 'box_outputs'):
-        _assert_close(ours[name], theirs[name][:, : ours[name].shape[1]], name)
+        tolerance = 2e-2 if is_deep else TOLERANCE
+        _assert_close(ours[name], theirs[name][:, : ours[name].shape[1]], name, tolerance)
 
 
 def test_what_is_learnt(pair: garden_rcnn.RcnnPair) -> None:
@@ -197,7 +241,13 @@ def test_losses_and_gradients(pair: garden_rcnn.RcnnPair) -> None:
             errors.append(float(tf.norm(theirs - ours)))
             bounds.append(1e-2 * float(tf.norm(theirs)) + 1e-4 * whole)
     np.testing.assert_array_less(errors, bounds)
-    assert np.median(np.divide(errors, bounds)) < 1e-2
+    # In deep models more rectifiers turn where features differ by rounding.
+    limit = 1e-2 if _is_small(pair) else 0.15
+    assert np.median(np.divide(errors, bounds)) < limit
+
+
+def _is_small(pair: garden_rcnn.RcnnPair) -> bool:
+    return pair.config.rpn_head.num_filters < 256
 
 
 def _is_trained(pair: garden_rcnn.RcnnPair, variable: Any) -> bool:
