@@ -65,7 +65,9 @@ class ClippingOptimizer(accumulating_optimizer.AccumulatingOptimizer):
             self.gradient_norm.assign(tf.cond(noted, compute, lambda: before))
             return None
         norm = compute()
-        self.gradient_norm.assign(norm if is_applied is None else tf.where(is_applied, norm, before))
+        self.gradient_norm.assign(
+            norm if is_applied is None else tf.where(is_applied, norm, before)
+        )
         return norm
 
     def _transform(
