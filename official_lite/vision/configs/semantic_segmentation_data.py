@@ -161,6 +161,8 @@ class DataConfig(cfg.DataConfig):
         additional_dense_features: Further images in a TFRecord, whose channels follow.
         centered_crop: Whether padding goes to all sides rather than to the bottom and right.
         aug_rand_rot90: Ours. Whether images are turned by 0, 90, 180 or 270 degrees in training.
+        color_jitter: Ours. Largest relative change of brightness and contrast in training, and of
+            saturation where images are RGB.
         source: Ours. Where examples come from. Its type null means `input_path`.
     """
 
@@ -188,6 +190,7 @@ class DataConfig(cfg.DataConfig):
     centered_crop: bool = False
     # Ours.
     aug_rand_rot90: bool = False
+    color_jitter: float = 0.0
     source: SegmentationSource = dataclasses.field(default_factory=SegmentationSource)
 
     def _check(self, report: hyperparams.Report) -> None:
@@ -198,6 +201,8 @@ class DataConfig(cfg.DataConfig):
             if size and (len(size) != 2 or min(size) < 1):
                 report(name, expected='[height, width] of 1 or more, or []')
         check_scales(self, report)
+        if self.color_jitter < 0:
+            report('color_jitter', expected='0 or more')
         if len(self.output_size) == len(self.crop_size) == 2 and any(
             crop > side for crop, side in zip(self.crop_size, self.output_size)
         ):

@@ -13,7 +13,12 @@ import tensorflow as tf
 
 from official_lite.vision.dataloaders import decoder, image_decoding, parser, utils
 from official_lite.vision.dataloaders.mask_files import IGNORED
-from official_lite.vision.ops import image_normalization, random_draws, uint8_images
+from official_lite.vision.ops import (
+    image_colour,
+    image_normalization,
+    random_draws,
+    uint8_images,
+)
 
 __all__ = ['IGNORED', 'Decoder', 'DenseFeature', 'Parser', 'decode_features', 'decode_images']
 
@@ -109,7 +114,7 @@ def _decode(image_bytes: tf.Tensor, num_channels: int) -> tf.Tensor:
 class Parser(parser.Parser):
     """Resizes, crops, mirrors and pads image and mask together.
 
-    The arguments are Model Garden's, and `aug_rand_rot90`.
+    The arguments are Model Garden's, and `aug_rand_rot90` and `color_jitter`.
 
     Args:
         output_size: (height, width) that images are resized into, pixels. May be empty for training
@@ -131,6 +136,8 @@ class Parser(parser.Parser):
         additional_dense_features: The same of further images, whose channels follow.
         centered_crop: Whether padding goes to all sides rather than to the bottom and right.
         aug_rand_rot90: Whether training images are turned by 0, 90, 180 or 270 degrees.
+        color_jitter: Largest relative change of brightness and contrast of training images, and of
+            saturation where they are RGB.
 
     Raises:
         ValueError: `groundtruth_padded_size` is missing, or `centered_crop` is set with masks of
@@ -154,6 +161,7 @@ class Parser(parser.Parser):
         additional_dense_features: Sequence[Any] | None = None,
         centered_crop: bool = False,
         aug_rand_rot90: bool = False,
+        color_jitter: float = 0.0,
     ) -> None:
         if not resize_eval_groundtruth and not groundtruth_padded_size:
             raise ValueError(
@@ -171,6 +179,7 @@ class Parser(parser.Parser):
         self._aug_rand_hflip = aug_rand_hflip
         self._preserve_aspect_ratio = preserve_aspect_ratio
         self._aug_rand_rot90 = aug_rand_rot90
+        self._color_jitter = color_jitter
         self._aug_scale_min = aug_scale_min
         self._aug_scale_max = aug_scale_max
         self._dtype = dtype
@@ -201,6 +210,11 @@ class Parser(parser.Parser):
             if self._output_size:
                 image, mask = self._resize_both(image, mask)
             image, mask = self._crop(image, mask, key)
+        if self._color_jitter > 0:
+            strength, is_rgb = self._color_jitter, image.shape[-1] == 3
+            image = image_colour.color_jitter(
+                image, strength, strength, strength if is_rgb else None, seed=key
+            )
         if self._aug_rand_hflip:
             do_flip = random_draws.coin(key, 'horizontal_flip', 0.5)
             image, mask = (

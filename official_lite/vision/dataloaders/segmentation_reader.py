@@ -114,6 +114,7 @@ def build_parser(
         additional_dense_features=config.additional_dense_features,
         centered_crop=config.centered_crop,
         aug_rand_rot90=config.aug_rand_rot90,
+        color_jitter=config.color_jitter,
     )
 
 

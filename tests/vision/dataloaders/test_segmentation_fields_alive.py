@@ -33,6 +33,7 @@ PARSER: dict[str, tuple[Any, dict[str, Any]]] = {
     'aug_scale_max': (4.0, {}),
     'aug_rand_hflip': (True, {}),
     'aug_rand_rot90': (True, {}),
+    'color_jitter': (0.4, {}),
     'preserve_aspect_ratio': (False, {}),
     'centered_crop': (True, {}),
     'resize_eval_groundtruth': (False, {'is_training': False}),

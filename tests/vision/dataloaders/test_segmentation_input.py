@@ -90,6 +90,21 @@ def test_turns_are_quarters_and_evaluation_has_none() -> None:
     np.testing.assert_array_equal(parser.parse_fn(False)(record)[1]['masks'], mask)
 
 
+def test_colours_of_training_images_are_jittered() -> None:
+    record = _make_record(40, 40)
+    parser = Parser([40, 40], color_jitter=0.4)
+    plain = Parser([40, 40]).parse_fn(True)(record, randomness.make_key(0))
+    images = []
+    for key in range(8):
+        image, labels = parser.parse_fn(True)(record, randomness.make_key(key))
+        assert image.dtype == tf.uint8
+        np.testing.assert_array_equal(labels['masks'], plain[1]['masks'])
+        images.append(image.numpy().astype(np.float32))
+    brightness = [float(image.mean() / plain[0].numpy().mean()) for image in images]
+    assert 0.55 < min(brightness) < 0.9 < 1.05 < max(brightness) < 1.45
+    np.testing.assert_array_equal(parser.parse_fn(False)(record)[0], plain[0])
+
+
 def test_padding_is_the_mean_colour_and_ignored() -> None:
     image, labels = Parser([60, 60]).parse_fn(False)(_make_record())
     np.testing.assert_array_equal(image[40:], np.broadcast_to([124, 116, 104], [20, 60, 3]))
