@@ -66,6 +66,8 @@ def _make_params(experiment: str, records: str) -> Any:
                 'checkpoint_interval': 2,
                 'validation_interval': 2,
                 'validation_steps': 2,
+                # The experiments' own is for hundreds of images a step, after thousands of steps.
+                'optimizer_config': {'learning_rate': {'stepwise': {'values': [1e-4] * 3}}},
             },
         }
     )
