@@ -208,7 +208,9 @@ def test_clipping(kwargs, expected):
         np.testing.assert_allclose(-variable.numpy(), change, rtol=1e-6)
 
 
-@pytest.mark.parametrize(('kwargs', 'norms'), [({}, [5, 5, 2]), ({'global_clipnorm': 1}, [5, 4, 2])])
+@pytest.mark.parametrize(
+    ('kwargs', 'norms'), [({}, [5, 5, 2]), ({'global_clipnorm': 1}, [5, 4, 2])]
+)
 def test_a_norm_that_is_not_noted(kwargs, norms):
     """Without clipping, which needs it anyway, it stays what it was."""
     variable = tf.Variable([0.0, 0.0])
