@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from official_lite import errors
 from official_lite.core import initialization
 from tests import garden_checkpoints
 from tests.vision import test_garden_checkpoints as families
@@ -92,3 +93,31 @@ def test_backbone_alone(family: str, task: str, tmp_path: pathlib.Path) -> None:
         np.testing.assert_allclose(
             found[level], value, atol=1e-4 * largest, rtol=0, err_msg=f'{family}: {level}'
         )
+
+
+@pytest.mark.garden
+def test_a_pyramid_of_fewer_levels_with_other_classes(tmp_path: pathlib.Path) -> None:
+    """The levels that both have are the same; the heads are left out, and that is said."""
+    _, detector = families.MODELS['retinanet']
+    size = [128, 128, 3]
+    theirs = garden_checkpoints.build_theirs(
+        'retinanet', {**detector, 'max_level': 6, 'input_size': size}
+    )
+    path = garden_checkpoints.save(theirs, tmp_path / 'ckpt')
+    model = {**detector, 'max_level': 5, 'input_size': size, 'num_classes': 7}
+    ours = garden_checkpoints.build_ours('retinanet', model)
+    with pytest.raises(
+        errors.CheckpointError,
+        match=r'head/box_norms has 4 parts there and 3 parts here.*all,-head',
+    ):
+        initialization.load_pretrained(ours, path, modules='all')
+    report = initialization.load_pretrained(ours, path, modules='all,-head')
+    assert not report.missing
+    assert any('6' in key for key in report.left_over)
+    assert {key.partition('/')[0] for key in report.matched} == {'backbone', 'decoder'}
+    images = np.random.default_rng(1).normal(size=[2, *size]).astype(np.float32)
+    expected = theirs.decoder(theirs.backbone(images, training=False), training=False)
+    found = ours.decoder(ours.backbone(images, training=False), training=False)
+    assert found.keys() == {'3', '4', '5'}
+    for level, value in found.items():
+        np.testing.assert_allclose(value, expected[level], atol=1e-4, rtol=1e-4, err_msg=level)
