@@ -47,7 +47,8 @@ def get_exp_config(exp_name: str) -> cfg.ExperimentConfig:
     """
     plugins.load_entry_points()
     config = _EXPERIMENTS.lookup(exp_name)()
-    if not isinstance(config, cfg.ExperimentConfig):
+    # A plain config with the fields of one is one, as in Model Garden.
+    if not isinstance(config, hyperparams.Config):
         raise errors.UsageError(
             where=f'the factory of the experiment {exp_name!r}',
             expected='an ExperimentConfig',

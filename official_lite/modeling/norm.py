@@ -152,9 +152,9 @@ class BatchNormalization(keras.layers.Layer):
 
     def _affine(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Scale and offset, each float32 [channels]."""
-        ones = tf.ones_like(self.moving_mean)
-        gamma = ones if self.gamma is None else tf.convert_to_tensor(self.gamma)
-        beta = tf.zeros_like(ones) if self.beta is None else tf.convert_to_tensor(self.beta)
+        shape = self.moving_mean.shape
+        gamma = tf.ones(shape) if self.gamma is None else tf.convert_to_tensor(self.gamma)
+        beta = tf.zeros(shape) if self.beta is None else tf.convert_to_tensor(self.beta)
         return gamma, beta
 
     def _kernel_epsilon(self) -> float:
@@ -195,7 +195,8 @@ class BatchNormalization(keras.layers.Layer):
         if is_training is None:
             is_training = mean is None
         moves = is_training and mean is not None
-        empty = tf.zeros([0], tf.float32)
+        if mean is None or variance is None:
+            mean = variance = tf.zeros([0], tf.float32)
         inputs_4d = (
             inputs if len(inputs.shape) == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
         )
@@ -203,8 +204,8 @@ class BatchNormalization(keras.layers.Layer):
             x=inputs_4d,
             scale=gamma,
             offset=beta,
-            mean=empty if mean is None else mean,
-            variance=empty if variance is None else variance,
+            mean=mean,
+            variance=variance,
             epsilon=self._kernel_epsilon(),
             exponential_avg_factor=1.0 - self.momentum if moves else 1.0,
             data_format='NHWC',

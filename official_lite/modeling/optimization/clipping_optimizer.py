@@ -57,7 +57,7 @@ class ClippingOptimizer(accumulating_optimizer.AccumulatingOptimizer):
         """
 
         def compute() -> tf.Tensor:
-            return tf.linalg.global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
+            return _compute_global_norm([tf.cast(g, tf.float32) for g, _ in pairs])
 
         before = tf.convert_to_tensor(self.gradient_norm)
         if is_applied is None and not self._clipping.by_global_norm:
@@ -82,6 +82,13 @@ class ClippingOptimizer(accumulating_optimizer.AccumulatingOptimizer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {'gradient_clip_norm': self.gradient_clip_norm}
+
+
+def _compute_global_norm(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The norm of all together; vectors, of which models have hundreds, as one: fewer operations."""
+    vectors = [g for g in gradients if g.shape.rank == 1]
+    others = [g for g in gradients if g.shape.rank != 1]
+    return tf.linalg.global_norm([*others, tf.concat(vectors, 0)] if vectors else others)
 
 
 def _make_variable(name: str, value: Any, dtype: tf.DType) -> tf.Variable:
