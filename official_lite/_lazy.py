@@ -17,6 +17,7 @@ def attach(
     package: str,
     submodules: Iterable[str] = (),
     attributes: Mapping[str, str] | None = None,
+    absent: Mapping[str, str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Returns `__getattr__` and `__dir__` for a package's `__init__`.
 
@@ -25,6 +26,8 @@ def attach(
         submodules: Names of modules directly inside the package.
         attributes: Maps a name to where it lives: 'pkg.mod' for a module under another name,
             'pkg.mod:name' for something inside one.
+        absent: Maps a name of Model Garden's that is not there to what to use instead. Importing it
+            is an ImportError that says so.
     """
     children = frozenset(submodules)
     elsewhere = dict(attributes or {})
@@ -36,6 +39,8 @@ def attach(
             module_name, _, attribute = elsewhere[name].partition(':')
             module = importlib.import_module(module_name)
             return getattr(module, attribute) if attribute else module
+        if absent and name in absent:
+            raise ImportError(f'{package}.{name} of Model Garden is not there: {absent[name]}')
         raise AttributeError(
             f'module {package!r} has no attribute {name!r}{_find_near(name, __dir__())}'
         )

@@ -86,7 +86,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ('train_lib', ('core.train_lib', 'core.train_utils', 'core.dry_run', 'tuning', 'garden')),
     (
         'command line',
-        ('common.flags', 'common.registry_imports', 'vision.registry_imports', 'cli'),
+        (
+            'common.flags',
+            'common.registry_imports',
+            'vision.registry_imports',
+            'vision.train',
+            'cli',
+        ),
     ),
 )
 

@@ -11,7 +11,7 @@ from official_lite.cli import config as config_command
 from official_lite.common import flags
 from official_lite.core import garbage, parsing, run_checks, run_files
 
-__all__ = ['main']
+__all__ = ['main', 'run']
 
 _DESCRIPTION = 'Trains or evaluates an experiment.'
 
@@ -23,7 +23,15 @@ def main(argv: list[str]) -> None:
     Args:
         argv: Program name and flags.
     """
-    values, _ = arguments.parse_flags(argv, flags.define_flags, _DESCRIPTION)
+    run(arguments.parse_flags(argv, flags.define_flags, _DESCRIPTION)[0])
+
+
+def run(values: Any) -> None:
+    """Does what flags say.
+
+    Args:
+        values: The flags of `common.flags.define_flags`.
+    """
     if values.list_experiments:
         return experiments.print_experiments(getattr(values, 'import'))
     parsed = parsing.parse_experiment(values)

@@ -43,4 +43,10 @@ __getattr__, __dir__ = _lazy.attach(
         'train_lib',
         'train_utils',
     ),
+    absent={
+        'input_reader': (
+            'use official_lite.vision.dataloaders.input_reader with a source and your parser, or '
+            'return a tf.data.Dataset; see "Data" in docs/from_model_garden.md'
+        ),
+    },
 )

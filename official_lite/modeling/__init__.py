@@ -12,6 +12,7 @@ __getattr__, __dir__ = _lazy.attach(
         'optimization',
         'performance',
         'privacy',
+        'tf_utils',
         'variable_keys',
     ),
 )

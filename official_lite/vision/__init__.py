@@ -19,6 +19,7 @@ __getattr__, __dir__ = _lazy.attach(
         'registries',
         'serving',
         'tasks',
+        'train',
         'visualization',
     ),
     attributes={
@@ -39,5 +40,12 @@ __getattr__, __dir__ = _lazy.attach(
         'layers': 'official_lite.vision.modeling.layers',
         'preprocess_ops': 'official_lite.vision.ops.preprocess_ops',
         'retinanet': 'official_lite.vision.tasks.retinanet',
+    },
+    absent={
+        'train_spatial_partitioning': 'there is none',
+        'utils': (
+            'boxes are in vision.ops (anchor, box_ops, box_matcher, iou_similarity), pictures in '
+            'vision.visualization'
+        ),
     },
 )
