@@ -3,6 +3,10 @@
 Scores of a detector are [batch, candidates, classes] without the background. Suppression is done
 per class: of two boxes of one class that overlap, the one with the lower score goes. Equal scores
 are ordered by class, then by candidate.
+
+Only boxes that remain suppress others. Model Garden's `v2` has that from an IoU threshold of 0.5 on:
+its loop compares with 0.5 whatever the threshold, so that below, a box that a better one has taken
+out by an overlap of up to 0.5 goes on taking out others, and fewer detections remain.
 """
 
 from __future__ import annotations

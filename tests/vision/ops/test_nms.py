@@ -45,11 +45,13 @@ def _reference(
         order = sorted(range(len(boxes)), key=lambda i: (-scores[i, label], i))[:top_k]
         mine: list[int] = []
         for i in order:
-            overlaps = [_iou(boxes[i], boxes[j]) for j in mine]
+            if scores[i, label] <= score:
+                break
+            overlaps = (_iou(boxes[i], boxes[j]) for j in mine)
             is_clear = all(
                 o < np.float32(iou) or (not at and o == np.float32(iou)) for o in overlaps
             )
-            if scores[i, label] > score and is_clear:
+            if is_clear:
                 mine.append(i)
         kept += [(-scores[i, label], label, rank, i) for rank, i in enumerate(mine)]
     return [(-s, label, i) for s, label, _, i in sorted(kept)][:limit]
@@ -226,3 +228,71 @@ def test_versions_equal_model_garden(seed: int, top_k: int) -> None:
     )
     got = nms.select_soft(boxes, scores, pre_nms_top_k=top_k, soft_nms_sigma=0.5, **OURS)
     _assert_same(got, expected)
+
+
+def _make_tied_case(seed: int, num_boxes: int = 1200) -> tuple[np.ndarray, np.ndarray]:
+    """More boxes than two of Model Garden's tiles of 512, and scores of which many are equal."""
+    boxes, scores = _make_garden_case(seed, num_boxes)
+    return boxes, np.where(scores > 0.5, np.round(scores, 2), scores).astype(np.float32)
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize('iou', [0.3, 0.4, 0.5, 0.7])
+def test_every_overlap_equals_the_plain_loop_and_model_garden(iou: float) -> None:
+    boxes, scores = _make_tied_case(7)
+    got = nms.select_per_class(boxes, scores, pre_nms_top_k=5000, **OURS | {'iou_threshold': iou})
+    for image in range(len(boxes)):
+        expected = _reference(boxes[image], scores[image], 60, 0.2, iou, 5000, True)
+        np.testing.assert_array_equal(got.indices[image], [e[2] for e in expected])
+    options = COMMON | {'nms_iou_threshold': iou, 'pre_nms_top_k': 5000}
+    _assert_same(got, _run_garden('_generate_detections_v1', boxes, scores, **options))
+    if iou >= 0.5:
+        _assert_same(got, _run_garden('_generate_detections_v2', boxes, scores, **options))
+
+
+def _suppress_once(
+    overlaps: tf.Tensor, _: tf.Tensor, total: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What a step of Model Garden's loop is to do: boxes that are hit for sure hit nothing any more.
+
+    Its own asks for overlaps above 0.5, whatever the threshold.
+    """
+    is_free = tf.reduce_max(overlaps, axis=1) == 0.0
+    is_hit = tf.reduce_max(tf.where(is_free[:, :, None], overlaps, 0.0), axis=1) > 0.0
+    left = tf.where(is_hit[:, :, None], 0.0, overlaps)
+    return left, tf.reduce_any(left != overlaps), total
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize('iou', [0.3, 0.4])
+def test_below_a_half_equals_model_garden_with_one_step_mended(
+    iou: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from official.vision.ops import nms as garden_nms
+
+    monkeypatch.setattr(garden_nms, '_self_suppression', _suppress_once)
+    boxes, scores = _make_tied_case(7)
+    got = nms.select_per_class(boxes, scores, pre_nms_top_k=5000, **OURS | {'iou_threshold': iou})
+    options = COMMON | {'nms_iou_threshold': iou, 'pre_nms_top_k': 5000}
+    _assert_same(got, _run_garden('_generate_detections_v2', boxes, scores, **options))
+
+
+@pytest.mark.garden
+@pytest.mark.parametrize(
+    ('iou', 'shift', 'expected'), [(0.3, 6, [1]), (0.4, 5, [1]), (0.5, 4, [1]), (0.6, 2, [2])]
+)
+def test_up_to_a_half_model_garden_suppresses_by_what_is_suppressed(
+    iou: float, shift: int, expected: list[int]
+) -> None:
+    """Each box overlaps the next by just the threshold or little more, and only the next.
+
+    The second goes because of the first, so the third stays.
+    """
+    starts = shift * np.arange(3)
+    boxes = np.stack([0 * starts, starts, 0 * starts + 12, starts + 12], -1)[None]
+    boxes, scores = boxes.astype(np.float32), np.array([[[0.9], [0.8], [0.7]]], np.float32)
+    ours = nms.select_per_class(boxes, scores, **OURS | {'iou_threshold': iou})
+    np.testing.assert_array_equal(ours.indices[0, : int(ours.num_valid[0])], [0, 2])
+    options = COMMON | {'nms_iou_threshold': iou, 'pre_nms_top_k': 3}
+    theirs = _run_garden('_generate_detections_v2', boxes, scores, **options)
+    assert theirs[3] == expected
