@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from official_lite.core import base_task
 
-__all__ = ['get_compiled_metrics', 'get_learning_rate', 'get_results', 'update_mean']
+__all__ = ['get_all_results', 'get_compiled_metrics', 'get_learning_rate', 'update_mean']
 
 
 def get_compiled_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
@@ -21,12 +21,9 @@ def get_compiled_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
     return [m for m in model.metrics if m is not getattr(model, '_loss_tracker', None)]
 
 
-def get_results(metric: keras.metrics.Metric) -> dict[str, Any]:
-    """A metric's results by name; one that returns a dict brings its own names."""
-    result = metric.result()
-    if isinstance(result, Mapping):
-        return {k: np.asarray(v) for k, v in result.items()}
-    return {metric.name: np.asarray(result)}
+def get_all_results(metrics: Iterable[keras.metrics.Metric]) -> dict[str, Any]:
+    """Results of metrics by name; a metric that returns a dict brings its own names."""
+    return {name: value for metric in metrics for name, value in _get_results(metric).items()}
 
 
 def update_mean(mean: keras.metrics.Mean, loss: tf.Tensor, inputs: Any) -> None:
@@ -34,6 +31,13 @@ def update_mean(mean: keras.metrics.Mean, loss: tf.Tensor, inputs: Any) -> None:
     weight = tf.cast(_count_examples(inputs), tf.float32)
     loss = tf.where(weight > 0.0, tf.cast(loss, tf.float32), 0.0)
     mean.update_state(loss, sample_weight=weight)
+
+
+def _get_results(metric: keras.metrics.Metric) -> dict[str, Any]:
+    result = metric.result()
+    if isinstance(result, Mapping):
+        return {k: np.asarray(v) for k, v in result.items()}
+    return {metric.name: np.asarray(result)}
 
 
 def _count_examples(inputs: Any) -> tf.Tensor:

@@ -170,13 +170,21 @@ def test_validation_loss_counts_valid_examples_only() -> None:
         def aggregate_logs(self, state: Any = None, step_outputs: Any = None) -> Any:
             return None
 
-    trainer = make_trainer(Task)
     labels = {
         'value': tf.constant([[1.0, 1.0], [4.0, 4.0], [9.0, 9.0]]),
         'is_valid': tf.constant([[True, True], [True, False], [False, False]]),
     }
     features = tf.zeros([3, 2, tiny_task.NUM_FEATURES])
-    trainer._datasets['validation'] = tf.data.Dataset.from_tensor_slices((features, labels))
+    config = tiny_task.make_config()
+    task = Task(config.task)
+    trainer = base_trainer.Trainer(
+        config,
+        task,
+        task.build_model(),
+        optimizer=None,
+        train=False,
+        validation_dataset=tf.data.Dataset.from_tensor_slices((features, labels)),
+    )
     assert trainer.evaluate()['validation_loss'] == pytest.approx((2 * 1.0 + 1 * 4.0) / 3)
 
 

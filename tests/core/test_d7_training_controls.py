@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.core import base_trainer, epochs, runtime, train_lib
+from official_lite.core import base_trainer, checkpoints, epochs, runtime, train_lib
 from official_lite.modeling import freezing, hyperparams
 from tests.core import tiny_task
 
@@ -117,8 +117,8 @@ def test_d7_gradient_norm_is_in_the_metrics_file(tmp_path: pathlib.Path) -> None
 def test_d7_frozen_variables_keep_their_values_and_keys() -> None:
     free = _make_trainer(task__use_batch_norm=True)
     trainer = _make_trainer(task__use_batch_norm=True, task__freeze=['backbone'])
-    keys = trainer._model_keys
-    assert list(keys) == list(free._model_keys)
+    keys = checkpoints.model_variables(trainer.model)
+    assert list(keys) == list(checkpoints.model_variables(free.model))
     before = {key: np.array(variable) for key, variable in keys.items()}
     trainer.train(2)
     changed = [key for key in keys if not np.array_equal(before[key], np.array(keys[key]))]
@@ -135,7 +135,7 @@ def test_d7_frozen_variables_keep_their_values_and_keys() -> None:
 )
 def test_d7_only_whole_batch_norm_layers_stop_moving(pattern: str, moves: bool) -> None:
     trainer = _make_trainer(task__use_batch_norm=True, task__freeze=[pattern])
-    keys = trainer._model_keys
+    keys = checkpoints.model_variables(trainer.model)
     mean = keys['backbone/batch_normalization/moving_mean']
     gamma = keys['backbone/batch_normalization/gamma']
     trainer.train(2)

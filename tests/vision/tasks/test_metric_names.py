@@ -27,7 +27,7 @@ def find_reported(config: Any) -> set[str]:
     """Names of the metrics of the task itself, of its evaluator, and the trainer's."""
     task = task_factory.get_task(config.task)
     metrics = task.build_metrics(training=False)
-    names = {name for metric in metrics for name in step_logs.get_results(metric)}
+    names = set(step_logs.get_all_results(metrics))
     for prefix in _list_prefixes(config.task):
         limit = config.task.max_num_eval_detections
         tables = coco_metrics.compute_coco_metrics(_DATASET, [], [1], max_num_detections=limit)
