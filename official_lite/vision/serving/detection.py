@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from official_lite.core import task_factory
+from official_lite import errors
 from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.dataloaders import retinanet_input
 from official_lite.vision.ops import preprocess_ops
@@ -32,8 +31,21 @@ class DetectionModule(export_base.ExportModule):
     are those of TFLite's operation.
     """
 
-    def _build_model(self, params: Any) -> keras.Model:
-        return task_factory.get_task(params.task).build_model()
+    def _get_network_size(self, params: Any) -> list[int | None]:
+        stride = 2**params.task.model.max_level
+        padded = [
+            None if side is None else preprocess_ops.compute_padded_size([side], stride)[0]
+            for side in self._input_size
+        ]
+        if padded != self._input_size and not params.task.validation_data.parser.pad:
+            raise errors.UsageError(
+                'images are not padded, because task.validation_data.parser.pad is false',
+                where='input_image_size',
+                expected=f'multiples of 2^max_level = {stride}',
+                received=str([*self._input_size]),
+                hint=f'for example {padded}',
+            )
+        return padded
 
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._parser.preprocess_image(image)
@@ -48,10 +60,8 @@ class DetectionModule(export_base.ExportModule):
         )
 
     def _preprocessed_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-        size = self._input_image_size
-        if self.params.task.validation_data.parser.pad:
-            size = preprocess_ops.compute_padded_size(size, 2**self.params.task.model.max_level)
-        return tf.TensorSpec([*size, 3], tf.uint8), tf.TensorSpec([4, 2], tf.float32)
+        images = tf.TensorSpec([*self._get_network_size(self.params), 3], tf.uint8)
+        return images, tf.TensorSpec([4, 2], tf.float32)
 
     def run_model(self, images: tf.Tensor, image_info: tf.Tensor) -> export_base.Outputs:
         config = getattr(self.params.task, 'export_config', retinanet_cfg.ExportConfig())

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import export_base, layer_control, model_sizes
+from official_lite.core import export_base, layer_control, model_sizes, task_factory
 from official_lite.vision.dataloaders import source
 from official_lite.vision.ops import image_normalization
 
@@ -36,18 +36,21 @@ class ExportModule(export_base.ExportModule):
         params: Any,
         *,
         batch_size: int | None,
-        input_image_size: Sequence[int],
+        input_image_size: Sequence[int | None],
         input_type: str = 'image_tensor',
         num_channels: int = 3,
         model: keras.Model | None = None,
         input_name: str | None = None,
     ) -> None:
-        """Builds the model unless it is given.
+        """Builds the model, for the size of the export, unless it is given.
 
         Args:
-            params: The `ExperimentConfig`.
+            params: The `ExperimentConfig`; its `task.model.input_size` need not be that of the
+                export.
             batch_size: Images of one call; None means any number.
-            input_image_size: Height and width that images are resized into, pixels.
+            input_image_size: Height and width that images are resized into, pixels. None for sides
+                that vary, of detectors and segmentation: only for 'tflite', where nothing is
+                resized.
             input_type: 'image_tensor': uint8 [batch, height, width, 3]; 'image_bytes': string
                 [batch], encoded images of any sizes; 'tf_example': string [batch], serialized
                 tf.train.Examples with `image/encoded`; 'tflite': float32 [batch, height, width, 3],
@@ -58,26 +61,48 @@ class ExportModule(export_base.ExportModule):
             input_name: Name of the input of the signature; None means 'inputs'.
 
         Raises:
-            UsageError: Another input type or number of channels.
+            UsageError: Another input type or number of channels, or a size that is none.
         """
         expected = self._count_channels(params)
         if num_channels != expected:
             raise errors.UsageError(
                 where='num_channels', expected=str(expected), received=str(num_channels)
             )
+        _check_sizes(batch_size, input_image_size)
         self._num_channels = num_channels
         self._batch_size = batch_size
-        self._input_image_size = [int(length) for length in input_image_size]
+        self._input_size = list(input_image_size)
         self._input_type = canonical_input_type(input_type)
         self._input_name = input_name or 'inputs'
         super().__init__(params, self._build_as_trained(params) if model is None else model)
 
-    @abc.abstractmethod
     def _build_model(self, params: Any) -> keras.Model:
-        """The model of an `ExperimentConfig`, built."""
+        """The model of an `ExperimentConfig`, built for the size of the export."""
+        size = [*self._get_network_size(params), self._num_channels]
+        task_config = params.task.replace(model={'input_size': size})
+        return task_factory.get_task(task_config).build_model()
 
     def _build_as_trained(self, params: Any) -> keras.Model:
         return layer_control.apply_to_served_model(self._build_model(params), params.task)
+
+    def _get_network_size(self, params: Any) -> list[int | None]:
+        """Height and width of the network's input; None for sides that vary."""
+        del params
+        return [*self._input_size]
+
+    @property
+    def _input_image_size(self) -> list[int]:
+        """Height and width that images are resized into, pixels."""
+        known = [side for side in self._input_size if side is not None]
+        if len(known) < len(self._input_size):
+            raise errors.UsageError(
+                'images are resized to it',
+                where='input_image_size',
+                expected='height and width in px',
+                received=str([*self._input_size]),
+                hint="sides may vary for detectors and segmentation with the input type 'tflite'",
+            )
+        return known
 
     def _count_channels(self, params: Any) -> int:
         """Channels of the images that the model of an `ExperimentConfig` takes."""
@@ -172,7 +197,7 @@ class ExportModule(export_base.ExportModule):
             'tf_example': (self.inference_from_tf_example, [self._batch_size], tf.string),
             'tflite': (
                 self.inference_for_tflite,
-                [self._batch_size, *self._preprocessed_spec()[0].shape],
+                [self._batch_size, *self._get_network_size(self.params), self._num_channels],
                 tf.float32,
             ),
         }
@@ -190,6 +215,22 @@ class ExportModule(export_base.ExportModule):
             parallel_iterations=32,
         )
         return self.run_model(images, image_info)
+
+
+def _check_sizes(batch_size: int | None, input_image_size: Sequence[int | None]) -> None:
+    if batch_size is not None and batch_size < 1:
+        raise errors.UsageError(
+            where='batch_size',
+            expected='1 or more, or None for any number',
+            received=str(batch_size),
+        )
+    known = [side for side in input_image_size if side is not None]
+    if len(input_image_size) != 2 or any(side < 1 for side in known):
+        raise errors.UsageError(
+            where='input_image_size',
+            expected='height and width of 1 px or more',
+            received=str(list(input_image_size)),
+        )
 
 
 def canonical_input_type(input_type: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from official_lite.core import task_factory
@@ -18,9 +17,6 @@ class ClassificationModule(export_base.ExportModule):
     The signature returns `logits` and `probs`, float32 [batch, num_classes]: probabilities of one
     class of all, or of each class by itself where an image has several.
     """
-
-    def _build_model(self, params: Any) -> keras.Model:
-        return task_factory.get_task(params.task).build_model()
 
     def preprocess_image(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._with_info(self._parser.preprocess_image(image))
@@ -37,6 +33,10 @@ class ClassificationModule(export_base.ExportModule):
 
     def _build_inputs(self, image: tf.Tensor) -> tf.Tensor:
         return self.build_inputs(image)[0]
+
+    def _get_network_size(self, params: Any) -> list[int | None]:
+        del params
+        return [*self._input_image_size]
 
     @property
     def _parser(self) -> classification_input.Parser:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import task_factory
 from official_lite.vision.dataloaders import segmentation_input, segmentation_reader
 from official_lite.vision.dataloaders.segmentation_facts import Labelling
 from official_lite.vision.evaluation import segmentation_metrics
@@ -24,9 +22,6 @@ class SegmentationModule(export_base.ExportModule):
     several images in one call, at the size of the highest and widest, each in the upper left corner.
     With a mask scoring head there is `mask_scores` float32 [batch, num_classes].
     """
-
-    def _build_model(self, params: Any) -> keras.Model:
-        return task_factory.get_task(params.task).build_model()
 
     def _count_channels(self, params: Any) -> int:
         return sum(feature.num_channels for feature in _get_features(params))
@@ -84,7 +79,7 @@ class SegmentationModule(export_base.ExportModule):
                 outputs['logits'], image_info, size
             )
         else:
-            outputs['logits'] = tf.image.resize(outputs['logits'], self._input_image_size)
+            outputs['logits'] = tf.image.resize(outputs['logits'], tf.shape(images)[1:3])
         return {**outputs, 'image_info': image_info}
 
 
