@@ -21,6 +21,9 @@ class OfficialLiteError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    # AutoGraph raises an error of a class of its own, unless it is told not to by this name.
+    ag_pass_through: ClassVar[bool] = True
+
     def __init__(
         self,
         message: str = '',

@@ -245,8 +245,8 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         with tf.GradientTape() as tape:
             outputs = self.train_outputs(features, labels, model)
             losses = self.compute_losses(model, labels, outputs)
-            loss = losses[self.loss]
-            task_results.check_loss(loss, self)
+            loss = task_results.get_loss(losses, self, 'compute_losses')
+            task_results.check_loss(loss, self, 'compute_losses')
             scaled_loss = loss / tf.cast(num_replicas(), loss.dtype)
             scaled_loss = _get_scaled_loss(optimizer, scaled_loss)
         variables = model.trainable_variables
@@ -279,8 +279,9 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         features, labels = split_inputs(inputs)
         outputs = self.inference_step(features, model)
         losses = self.compute_losses(model, labels, outputs)
+        loss = task_results.get_loss(losses, self, 'compute_losses')
         self.update_metrics(model, metrics, labels, outputs, losses)
-        return {self.loss: losses[self.loss]}
+        return {self.loss: loss}
 
     def inference_step(self, inputs: Any, model: keras.Model) -> Any:
         """The forward pass as in use: no dropout, moving statistics."""
@@ -322,12 +323,14 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
         This is `build_losses`, plus the loss given to `model.compile` if there is one. A task whose
         loss has parts returns those too, and its `update_metrics` gets them.
         """
-        if not has_compiled_loss(model):
-            loss = self.build_losses(labels=labels, model_outputs=outputs, aux_losses=model.losses)
+        is_compiled = has_compiled_loss(model)
+        aux_losses = None if is_compiled else model.losses
+        loss = self.build_losses(labels=labels, model_outputs=outputs, aux_losses=aux_losses)
+        task_results.check_loss(loss, self)
+        if not is_compiled:
             return {self.loss: loss}
         # Keras divides what it computes here by the number of replicas, and train_step does too.
         compiled = model.compute_loss(None, labels, outputs) * num_replicas()
-        loss = self.build_losses(labels=labels, model_outputs=outputs, aux_losses=None)
         return {self.loss: compiled + loss}
 
     def update_metrics(
@@ -367,9 +370,11 @@ def call_build_inputs(
     task: Task, params: Any, input_context: tf.distribute.InputContext | None
 ) -> tf.data.Dataset:
     """`task.build_inputs`, with the context only if it takes one (as Model Garden allows)."""
-    if 'input_context' in inspect.signature(task.build_inputs).parameters:
-        return task.build_inputs(params, input_context=input_context)
-    return task.build_inputs(params)
+    takes_context = 'input_context' in inspect.signature(task.build_inputs).parameters
+    context = {'input_context': input_context} if takes_context else {}
+    dataset = task.build_inputs(params, **context)
+    task_results.check_dataset(dataset, f'{type(task).__name__}.build_inputs')
+    return dataset
 
 
 def _get_scaled_loss(optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:

@@ -25,6 +25,7 @@ from official_lite.core import (
     replicas,
     run_folder,
     runtime,
+    task_results,
 )
 from official_lite.core import config_definitions as cfg
 
@@ -152,6 +153,7 @@ def resolve(params: Any, task_cls: type[base_task.Task], *, is_training: bool = 
         What the data says about itself, or None (see `Task.get_data_info`).
     """
     info = task_cls.get_data_info(params.task, is_training)
+    task_results.check_data_info(info, task_cls)
     if getattr(params, 'is_locked', False):
         return info
     task_cls.resolve(params, info)
@@ -196,7 +198,9 @@ def make_optimizer(task: base_task.Task, params: Any) -> keras.optimizers.Optimi
     """Builds the optimizer of `params` with `task.create_optimizer`."""
     privacy = getattr(params.task, 'differential_privacy_config', None)
     extra = {} if privacy is None else {'dp_config': privacy}
-    return task.create_optimizer(params.trainer.optimizer_config, params.runtime, **extra)
+    optimizer = task.create_optimizer(params.trainer.optimizer_config, params.runtime, **extra)
+    task_results.check_optimizer(optimizer, task)
+    return optimizer
 
 
 def _count_examples(params: Any, info: Any) -> int | None:
