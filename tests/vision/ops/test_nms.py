@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -168,7 +170,7 @@ def test_class_agnostic_suppresses_across_classes() -> None:
 
 
 def _run_garden(
-    function_name: str, boxes: np.ndarray, scores: np.ndarray, **kwargs
+    function_name: str, boxes: np.ndarray, scores: np.ndarray, **kwargs: Any
 ) -> list[np.ndarray]:
     from official.vision.modeling.layers import detection_generator as garden
 
@@ -198,8 +200,12 @@ def _make_garden_case(seed: int, num_boxes: int = 700) -> tuple[np.ndarray, np.n
     return boxes, generator.beta(0.5, 3.0, (2, num_boxes, NUM_CLASSES)).astype(np.float32)
 
 
-COMMON = {'pre_nms_score_threshold': 0.2, 'nms_iou_threshold': 0.5, 'max_num_detections': 60}
-OURS = {'score_threshold': 0.2, 'iou_threshold': 0.5, 'max_num_detections': 60}
+COMMON: dict[str, Any] = {
+    'pre_nms_score_threshold': 0.2,
+    'nms_iou_threshold': 0.5,
+    'max_num_detections': 60,
+}
+OURS: dict[str, Any] = {'score_threshold': 0.2, 'iou_threshold': 0.5, 'max_num_detections': 60}
 
 
 @pytest.mark.garden
