@@ -15,7 +15,11 @@ CHECKPOINT_NAME = 'ckpt'
 _INDEX = '.index'
 _ARCHIVE = re.compile(r'\.(tar|tgz|zip|tar\.(gz|bz2|xz))$')
 _WEB = re.compile(r'https?://')
-_BUCKET = 'gs://'
+_BUCKETS = re.compile(r'\w+://')
+_GOOGLE = 'gs://'
+# Where Google's buckets are for those that need no credentials.
+_GOOGLE_WEB = 'https://storage.googleapis.com/'
+_STEP = re.compile(r'-\d+$')
 _EXPECTED = 'a folder with checkpoints, or the prefix of one, e.g. my_run/ckpt-1000'
 
 
@@ -53,10 +57,19 @@ def latest_checkpoint(path: str) -> str | None:
 def list_checkpoints(directory: str) -> list[str]:
     """Prefixes of the complete checkpoints that the folder's file `checkpoint` names, oldest first.
 
+    Those that are in the folder count where any are: a copied folder names the paths of where it was
+    written.
+
     Raises:
         CheckpointError: that file is damaged.
     """
-    return [path for path in _read_state(directory) if tf.io.gfile.exists(path + _INDEX)]
+    named = _read_state(directory)
+    here = [os.path.join(directory, os.path.basename(path)) for path in named]
+    found = [path for path in here if tf.io.gfile.exists(path + _INDEX)]
+    if found:
+        return found
+    elsewhere = [path for path in named if path not in here and not _BUCKETS.match(path)]
+    return [path for path in elsewhere if tf.io.gfile.exists(path + _INDEX)]
 
 
 def write_state(directory: str, prefixes: Iterable[str]) -> None:
@@ -116,10 +129,7 @@ def _find_directly_in(path: str) -> str | None:
         prefix.removesuffix(_INDEX)
         for prefix in sorted(tf.io.gfile.glob(os.path.join(path, f'*{_INDEX}')))
     ]
-    # A copied folder still names the paths of where it was written.
-    listed = [os.path.join(path, os.path.basename(name)) for name in _read_state(path)]
-    kept = [prefix for prefix in listed if prefix in there]
-    return kept[-1] if kept else _choose_only(there, path)
+    return _choose_only(there, path)
 
 
 def _choose_only(prefixes: list[str], path: str) -> str | None:
@@ -134,26 +144,28 @@ def _choose_only(prefixes: list[str], path: str) -> str | None:
 
 
 def _refuse_what_is_no_folder(path: str) -> None:
-    is_address, is_archive = _WEB.match(path), _ARCHIVE.search(path)
-    if not is_address and not is_archive:
+    is_web, is_archive = bool(_WEB.match(path)), bool(_ARCHIVE.search(path))
+    if not is_web and not is_archive:
         return
-    name = path.rstrip('/').rsplit('/', 1)[-1]
-    get = f'curl -LO {path} && ' if is_address else ''
-    extract = f'tar -xf {name if is_address else path}' if is_archive else ''
+    is_here = not is_web and not path.startswith(_GOOGLE)
+    commands = [] if is_here else [_make_download(path)]
+    if is_archive:
+        commands.append('tar -xf ' + (path if is_here else path.rsplit('/', 1)[-1]))
     raise errors.CheckpointError(
-        'a checkpoint is not read from ' + ('a web address' if is_address else 'an archive'),
+        'a checkpoint is not read from ' + ('a web address' if is_web else 'an archive'),
         where=path,
         expected=_EXPECTED,
-        hint=f'{get}{extract}'.removesuffix(' && ') + ', then give the folder',
+        hint=f'{" && ".join(commands)}, then give the folder',
     )
 
 
 def _make_unreachable_error(path: str, error: tf.errors.OpError) -> errors.CheckpointError:
-    hint = ''
-    if path.startswith(_BUCKET):
+    hint = 'copy the files to a disk, and give their folder' if _BUCKETS.match(path) else ''
+    if path.startswith(_GOOGLE):
+        copy = _make_download(path) if _STEP.search(path) else f'gsutil -m cp -r "{path}" .'
         hint = (
-            f'gs:// needs a network: where there is one, copy the files (gsutil -m cp -r "{path}*" .) '
-            'and give their folder'
+            'gs:// needs a network, and credentials for what is not public: where they are, '
+            f'{copy}, and give the folder (task.init_checkpoint=null starts from random weights)'
         )
     return errors.CheckpointError(
         'the place cannot be reached',
@@ -161,3 +173,11 @@ def _make_unreachable_error(path: str, error: tf.errors.OpError) -> errors.Check
         received=str(error).strip().split('\n', 1)[0],
         hint=hint,
     )
+
+
+def _make_download(path: str) -> str:
+    """The command that downloads an archive or, if `path` ends in a step, the files of a checkpoint."""
+    address = path.replace(_GOOGLE, _GOOGLE_WEB, 1)
+    if _STEP.search(path):
+        return f'curl -LO "{address}.{{index,data-00000-of-00001}}"'
+    return f'curl -LO {address}'

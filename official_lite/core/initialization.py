@@ -13,7 +13,12 @@ import keras
 import tensorflow as tf
 
 from official_lite import errors, manifest
-from official_lite.core import checkpoint_files, checkpoints, garden_checkpoints
+from official_lite.core import (
+    checkpoint_files,
+    checkpoint_misfits,
+    checkpoints,
+    garden_checkpoints,
+)
 
 ALL = 'all'
 LEAVE_OUT = '-'
@@ -115,7 +120,7 @@ def load_pretrained(
     for pattern in patterns or [ALL]:
         _check_found(pattern, targets, offered, source.path)
     matched = sorted(wanted & chosen)
-    _check_shapes(matched, wanted, targets, source)
+    _check_shapes(model, matched, wanted, targets, source)
     values = {key: source.read(key) for key in matched}
     for key, value in values.items():
         targets[key].assign(tf.cast(value, targets[key].dtype))
@@ -232,25 +237,28 @@ def _list_modules(keys: Iterable[str]) -> str:
 
 
 def _check_shapes(
-    keys: Iterable[str],
+    model: keras.Model,
+    keys: Collection[str],
     wanted: Collection[str],
     targets: Mapping[str, tf.Variable],
     source: Source,
 ) -> None:
-    misfits = [
-        f'{key} is {source.shapes[key]} there and {tuple(targets[key].shape)} here'
-        for key in keys
-        if source.shapes[key] != tuple(targets[key].shape)
+    misfits: dict[str, tuple[int, ...] | None] = {
+        key: source.shapes[key] for key in keys if source.shapes[key] != tuple(targets[key].shape)
+    }
+    texts = [
+        f'{key} is {misfits[key]} there and {tuple(targets[key].shape)} here' for key in misfits
     ]
     conflicts: Mapping[str, str] = getattr(source, 'conflicts', {})
-    misfits += sorted({text for key, text in conflicts.items() if key in wanted})
+    misfits |= {key: None for key in conflicts if key in wanted}
+    texts += sorted({text for key, text in conflicts.items() if key in wanted})
     if misfits:
+        chosen = {key: targets[key] for key in wanted}
         raise errors.CheckpointError(
             'shapes differ',
             where=source.path,
-            received=checkpoints.shorten(misfits, _MAX_MISFITS),
-            hint='choose the modules that fit with task.init_checkpoint_modules, e.g. backbone, or '
-            f'leave out what does not: all,{LEAVE_OUT}head',
+            received=checkpoints.shorten(texts, _MAX_MISFITS),
+            hint=checkpoint_misfits.advise(model, chosen, misfits),
         )
 
 

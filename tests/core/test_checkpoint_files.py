@@ -69,6 +69,31 @@ def test_a_list_with_the_paths_of_another_machine(tmp_path: pathlib.Path) -> Non
     assert checkpoint_files.find_checkpoint(str(tmp_path)) == str(tmp_path / 'ckpt-2')
 
 
+def test_a_list_with_the_paths_of_a_bucket(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder copied out of a bucket, with some of its checkpoints: the bucket is not asked."""
+    for step in (2, 3):
+        _write(tmp_path / f'ckpt-{step}')
+    lines = [f'all_model_checkpoint_paths: "gs://bucket/run/ckpt-{step}"' for step in (1, 2, 3)]
+    (tmp_path / 'checkpoint').write_text(
+        '\n'.join(['model_checkpoint_path: "gs://bucket/run/ckpt-3"', *lines])
+    )
+    exists = tf.io.gfile.exists
+
+    def ask(path: str) -> bool:
+        assert not path.startswith('gs://')
+        return bool(exists(path))
+
+    monkeypatch.setattr(tf.io.gfile, 'exists', ask)
+    assert checkpoint_files.find_checkpoint(str(tmp_path)) == str(tmp_path / 'ckpt-3')
+    (tmp_path / 'ckpt-3.index').unlink()
+    assert checkpoint_files.find_checkpoint(str(tmp_path)) == str(tmp_path / 'ckpt-2')
+    (tmp_path / 'ckpt-2.index').unlink()
+    with pytest.raises(errors.CheckpointError, match='there is no checkpoint'):
+        checkpoint_files.find_checkpoint(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ('address', 'command'),
     [
@@ -77,7 +102,10 @@ def test_a_list_with_the_paths_of_another_machine(tmp_path: pathlib.Path) -> Non
             'curl -LO https://storage.googleapis.com/tf_model_garden/vision/resnet/'
             'resnet-50-i224.tar.gz && tar -xf resnet-50-i224.tar.gz, then give the folder',
         ),
-        ('http://host/ckpt-1', 'curl -LO http://host/ckpt-1, then give the folder'),
+        (
+            'http://host/ckpt-1',
+            'curl -LO "http://host/ckpt-1.{index,data-00000-of-00001}", then give the folder',
+        ),
     ],
 )
 def test_a_web_address_is_refused_with_what_to_do(address: str, command: str) -> None:
@@ -87,17 +115,50 @@ def test_a_web_address_is_refused_with_what_to_do(address: str, command: str) ->
     assert 'expected a folder with checkpoints' in str(error.value)
 
 
-def test_a_bucket_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_in_a_bucket() -> None:
+    path = 'gs://tf_model_garden/vision/retinanet/retinanet-resnet50fpn.tar.gz'
+    with pytest.raises(errors.CheckpointError, match='is not read from an archive') as error:
+        checkpoint_files.find_checkpoint(path)
+    assert (
+        'curl -LO https://storage.googleapis.com/tf_model_garden/vision/retinanet/'
+        'retinanet-resnet50fpn.tar.gz && tar -xf retinanet-resnet50fpn.tar.gz, then give the folder'
+    ) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('path', 'commands'),
+    [
+        (
+            'gs://bucket/resnet/ckpt-1',
+            [
+                'curl -LO "https://storage.googleapis.com/bucket/resnet/ckpt-1.'
+                '{index,data-00000-of-00001}", and give the folder',
+                'task.init_checkpoint=null starts from random weights',
+            ],
+        ),
+        ('gs://bucket/resnet', ['gsutil -m cp -r "gs://bucket/resnet" ., and give the folder']),
+        ('s3://bucket/resnet', ['; copy the files to a disk, and give their folder']),
+    ],
+)
+def test_a_bucket_that_cannot_be_reached(
+    path: str, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: str) -> bool:
         message = f'Error executing an HTTP request: Could not resolve host\n\t when reading {path}'
         raise tf.errors.FailedPreconditionError(None, None, message)
 
     monkeypatch.setattr(tf.io.gfile, 'exists', fail)
-    message = 'gs://bucket/resnet/ckpt-1: the place cannot be reached; received Error executing'
+    message = f'{path}: the place cannot be reached; received Error executing'
     with pytest.raises(errors.CheckpointError, match=re.escape(message)) as error:
-        checkpoint_files.find_checkpoint('gs://bucket/resnet/ckpt-1')
-    assert 'gsutil -m cp -r "gs://bucket/resnet/ckpt-1*" .' in str(error.value)
+        checkpoint_files.find_checkpoint(path)
     assert '\n' not in str(error.value)
+    for command in commands:
+        assert command in str(error.value)
+
+
+def test_a_file_system_that_is_not_there() -> None:
+    with pytest.raises(errors.CheckpointError, match="File system scheme 'nowhere' not implem"):
+        checkpoint_files.find_checkpoint('nowhere://bucket/ckpt-1')
 
 
 def test_a_bucket_is_looked_into_by_tensorflow(tmp_path: pathlib.Path) -> None:

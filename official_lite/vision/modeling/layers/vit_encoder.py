@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -112,6 +113,23 @@ class AddPositionEmbs(keras.layers.Layer):
         # [1, tokens, channels]
         grid = tf.reshape(grid, [1, self._target[0] * self._target[1], channels])
         return tf.concat([before, grid], axis=1)
+
+    def explain_misfit(self, shape: tuple[int, ...]) -> str:
+        """What makes embeddings of a shape, [1, tokens, channels], fit images of another size.
+
+        Empty if nothing does.
+        """
+        grid_here = self._origin or self._target
+        if grid_here is None or len(shape) != 3 or shape[2] != self.pos_embedding.shape[2]:
+            return ''
+        num_before = self.pos_embedding.shape[1] - math.prod(grid_here)
+        num_patches = shape[1] - num_before
+        side = math.isqrt(max(num_patches, 0))
+        grid = f'[{side},{side}]' if side * side == num_patches else '[rows,columns]'
+        return (
+            f'resize position embeddings of {num_patches} patches, as those of images of another '
+            f'size: task.model.backbone.vit.pos_embed_shape={grid}'
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **nn_layers.serialize_arguments(self._config)}
