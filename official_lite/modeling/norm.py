@@ -7,6 +7,8 @@ from typing import Any, Optional, Union
 import keras
 import tensorflow as tf
 
+from official_lite.modeling import global_norm, replica_reduction
+
 # TensorFlow's Python wrapper of the fused kernel never passes less than this, because older cuDNN
 # versions refuse it.
 MIN_FUSED_EPSILON = 1.001e-5
@@ -139,14 +141,16 @@ class BatchNormalization(keras.layers.Layer):
         context = tf.distribute.get_replica_context()
         num_replicas = 1 if context is None else context.num_replicas_in_sync
         if self.synchronized and num_replicas > 1:
-            return self._normalize_synchronized(inputs, context)
+            return self._normalize_synchronized(inputs)
         if num_replicas == 1 and self._unbiased_moving_variance:
             return self._normalize_and_update(inputs)
         outputs, mean, variance = self._fused(inputs)
         if not self._unbiased_moving_variance:
             variance = _remove_bessel_correction(variance, inputs)
         if num_replicas > 1:
-            mean, variance = context.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, variance])
+            mean, variance = replica_reduction.reduce_over_replicas(
+                [mean, variance], tf.distribute.ReduceOp.MEAN
+            )
         self._update_moving_statistics(mean, variance)
         return outputs
 
@@ -238,15 +242,12 @@ class BatchNormalization(keras.layers.Layer):
         scale = gamma * tf.math.rsqrt(variance + self._kernel_epsilon())
         return kernel * scale, (bias - mean) * scale + beta
 
-    def _normalize_synchronized(
-        self, inputs: tf.Tensor, context: tf.distribute.ReplicaContext
-    ) -> tf.Tensor:
-        values = tf.cast(inputs, tf.float32)
-        mean, variance = _compute_global_moments(values, context)
+    def _normalize_synchronized(self, inputs: tf.Tensor) -> tf.Tensor:
+        outputs, mean, variance = global_norm.normalize_over_replicas(
+            inputs, *self._affine(), self.epsilon
+        )
         self._update_moving_statistics(mean, variance)
-        gamma, beta = self._affine()
-        scale = gamma * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(values * scale + (beta - mean * scale), inputs.dtype)
+        return outputs
 
     def _update_moving_statistics(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """Moves the statistics towards `mean` and `variance`, which are equal on all replicas."""
@@ -274,34 +275,3 @@ def _remove_bessel_correction(variance: tf.Tensor, inputs: tf.Tensor) -> tf.Tens
     """Turns the kernel's sample variance [channels] into the population variance."""
     count = tf.cast(tf.size(inputs) // tf.size(variance), variance.dtype)
     return variance * (count - 1.0) / tf.maximum(count, 1.0)
-
-
-def _compute_global_moments(
-    values: tf.Tensor, context: tf.distribute.ReplicaContext
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and population variance over the batch of all replicas.
-
-    One collective gathers each replica's count, mean and squared deviations (Chan et al., 1979),
-    which does not lose digits as a sum of squares does when the mean is large.
-
-    Args:
-        values: float32 [..., channels], this replica's part.
-        context: The replica context.
-
-    Returns:
-        Mean and variance, float32 [channels] each, equal on all replicas.
-    """
-    axes = list(range(len(values.shape) - 1))
-    count = tf.cast(tf.reduce_prod(tf.shape(values)[:-1]), tf.float32)
-    mean = tf.reduce_sum(values, axes) / tf.maximum(count, 1.0)
-    deviations = tf.reduce_sum(tf.square(values - mean), axes)
-    channels = values.shape[-1]
-    row = tf.concat([count[None], mean, deviations], axis=0)  # [1 + 2 * channels]
-    place = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
-    # [replicas, 1 + 2 * channels]
-    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, place[:, None] * row)
-    counts, means, all_deviations = tf.split(rows, [1, channels, channels], axis=1)
-    total = tf.reduce_sum(counts)
-    global_mean = tf.reduce_sum(counts * means, axis=0) / total
-    between = tf.reduce_sum(counts * tf.square(means - global_mean), axis=0)
-    return global_mean, (tf.reduce_sum(all_deviations, axis=0) + between) / total

@@ -158,11 +158,12 @@ def run(strategy, synchronized, split):
 
     def step(x, weights):
         with tf.GradientTape() as tape:
+            tape.watch(x)
             y = layer(x, training=True)
             loss = tf.reduce_sum(y * weights)
-        gamma, beta = tape.gradient(loss, [layer.gamma.value, layer.beta.value])
+        dx, gamma, beta = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
         context = tf.distribute.get_replica_context()
-        return y, context.all_reduce('SUM', gamma), context.all_reduce('SUM', beta)
+        return y, dx, context.all_reduce('SUM', gamma), context.all_reduce('SUM', beta)
 
     def take(array):
         parts = [array[:split], array[split:]] if strategy.num_replicas_in_sync == 2 else [array]
@@ -170,8 +171,8 @@ def run(strategy, synchronized, split):
             lambda context: tf.constant(parts[context.replica_id_in_sync_group])
         )
 
-    y, gamma, beta = tf.function(lambda a, b: strategy.run(step, (a, b)))(take(x), take(weights))
-    y = np.concatenate([part.numpy() for part in strategy.experimental_local_results(y)])
+    y, dx, gamma, beta = tf.function(lambda a, b: strategy.run(step, (a, b)))(take(x), take(weights))
+    y, dx = (np.concatenate(strategy.experimental_local_results(parts)) for parts in (y, dx))
     gamma, beta = (strategy.experimental_local_results(v)[0].numpy() for v in (gamma, beta))
     statistics = []
     for variable in (layer.moving_mean, layer.moving_variance):
@@ -179,7 +180,7 @@ def run(strategy, synchronized, split):
         for copy in copies:
             np.testing.assert_array_equal(copy, copies[0])
         statistics.append(copies[0])
-    return y, gamma, beta, *statistics
+    return y, dx, gamma, beta, *statistics
 
 one = tf.distribute.OneDeviceStrategy('CPU:0')
 two = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'], tf.distribute.ReductionToOneDevice())

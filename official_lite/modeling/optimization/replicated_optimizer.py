@@ -22,6 +22,7 @@ from typing import Any, Optional
 import keras
 import tensorflow as tf
 
+from official_lite.modeling import replica_reduction
 from official_lite.modeling import variable_keys as keys_lib
 from official_lite.modeling.optimization import clipping_optimizer, rated_optimizer
 
@@ -186,9 +187,7 @@ class ReplicatedOptimizer(rated_optimizer.RatedOptimizer):
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
             return pairs
-        # An identity has a device, which the reduction asks for.
-        gradients = [tf.identity(g) for g, _ in pairs]
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients = replica_reduction.reduce_over_replicas([g for g, _ in pairs])
         return [(g, v) for g, (_, v) in zip(gradients, pairs, strict=True)]
 
     def _update_all(

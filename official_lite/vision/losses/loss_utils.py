@@ -7,6 +7,8 @@ from typing import Optional
 
 import tensorflow as tf
 
+from official_lite.modeling import replica_reduction
+
 
 def multi_level_flatten(
     multi_level_inputs: Mapping[str, tf.Tensor], last_dim: Optional[int] = None
@@ -37,7 +39,7 @@ def sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    return replica_reduction.reduce_over_replicas([value])[0]
 
 
 def compute_normalizer(box_weights: tf.Tensor) -> tf.Tensor:
