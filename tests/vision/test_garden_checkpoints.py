@@ -112,6 +112,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     'vit_pre_logits': _classifier(
         'vit', _SQUARE, model_name='vit-ti16', representation_size=8, pooler='gap'
     ),
+    'vit_resized_positions': _classifier(
+        'vit', [96, 64, 3], model_name='vit-ti16', pooler='gap', pos_embed_shape=[4, 4]
+    ),
     'vit_layer_scale': _classifier(
         'vit', _SQUARE, model_name='vit-ti16', layer_scale_init_value=0.1
     ),
