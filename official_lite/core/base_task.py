@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from official_lite.core import hyperparameters, initialization, task_results
+from official_lite.core import initialization, model_hyperparameters, task_results
 from official_lite.modeling import optimization, performance
 from official_lite.modeling.privacy import ops as privacy_ops
 
@@ -49,7 +49,7 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if 'build_model' in cls.__dict__:
-            cls.build_model = hyperparameters.remember_config(cls.build_model)  # type: ignore[method-assign]
+            cls.build_model = model_hyperparameters.remember_config(cls.build_model)  # type: ignore[method-assign]
 
     @property
     def task_config(self) -> Any:
@@ -137,7 +137,7 @@ class Task(tf.Module, metaclass=abc.ABCMeta):
     def build_model(self) -> keras.Model:
         """Builds the model; its variables must exist when this returns.
 
-        What an override returns gets the attribute `hyperparameters` (`core.hyperparameters`).
+        What an override returns gets the attribute `hyperparameters` (`core.model_hyperparameters`).
         """
         raise NotImplementedError(f'{type(self).__name__}.build_model')
 

@@ -20,6 +20,7 @@ from official_lite.core import (
     checkpoint_manager,
     evaluation_loop,
     graph_code,
+    model_hyperparameters,
     pace,
     replicas,
     step_logs,
@@ -79,7 +80,7 @@ class Trainer:
         self._config = config
         self._task = task
         self._model = model
-        hyperparameters_lib.attach(model, config)
+        model_hyperparameters.attach(model, config)
         self._optimizer = optimizer
         self._checkpoint_exporter = checkpoint_exporter
         self._num_train_examples = num_train_examples

@@ -9,7 +9,7 @@ import zipfile
 from typing import Any
 
 from official_lite import errors
-from official_lite.core import hyperparameters, run_files
+from official_lite.core import run_files
 from official_lite.core.hyperparameters import Hyperparameters
 from official_lite.modeling.hyperparams import yaml_files
 
@@ -18,7 +18,9 @@ __all__ = ['is_saved_model', 'load_hyperparameters', 'save_hyperparameters']
 # Where TensorFlow lets programs put files of their own into a SavedModel.
 _EXTRA = 'assets.extra'
 _SAVED_MODEL_FILES = ('saved_model.pb', 'saved_model.pbtxt')
-_KERAS_MEMBER = re.compile(rf'(.*/)?{re.escape(hyperparameters.ASSET_NAME)}')
+# The name inside of a `.keras` file.
+ASSET_NAME = 'hyperparameters.yaml'
+_KERAS_MEMBER = re.compile(rf'(.*/)?{re.escape(ASSET_NAME)}')
 _CHECKPOINT_FILE = re.compile(r'\.(index|data-\d+-of-\d+)$')
 _CONFIG_KEY = 'config'
 
@@ -75,13 +77,18 @@ def save_hyperparameters(source: Any, path: str | os.PathLike[str]) -> str:
         raise errors.UsageError('nothing is there', where=name, expected='a model')
     if name.endswith('.keras'):
         with zipfile.ZipFile(name, 'a') as archive:
-            archive.writestr(f'assets/{hyperparameters.ASSET_NAME}', found.to_yaml())
+            archive.writestr(f'assets/{ASSET_NAME}', found.to_yaml())
         return name
     folder = run_files.join(name, _EXTRA) if is_saved_model(name) else name
     run_files.make_dir(folder)
     target = run_files.join(folder, run_files.PARAMS_FILE)
     run_files.write_text(target, found.to_yaml())
     return target
+
+
+def is_saved_model(folder: str) -> bool:
+    """Whether a folder is a SavedModel."""
+    return any(run_files.exists(run_files.join(folder, name)) for name in _SAVED_MODEL_FILES)
 
 
 def _load_from_folder(folder: str) -> Hyperparameters | None:
@@ -97,11 +104,6 @@ def _load_from_folder(folder: str) -> Hyperparameters | None:
 
     latest = checkpoint_files.latest_checkpoint(folder)
     return _load_from_checkpoint(latest) if latest else None
-
-
-def is_saved_model(folder: str) -> bool:
-    """Whether a folder is a SavedModel."""
-    return any(run_files.exists(run_files.join(folder, name)) for name in _SAVED_MODEL_FILES)
 
 
 def _load_from_checkpoint(prefix: str) -> Hyperparameters | None:

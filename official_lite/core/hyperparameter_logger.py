@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from official_lite.core import hyperparameter_outputs, metric_paths, metrics_log, step_logs
 from official_lite.core import hyperparameter_writers as writers_lib
-from official_lite.core import metric_paths, metrics_log, step_logs
 from official_lite.core.hyperparameters import Hyperparameters
 
 __all__ = ['HyperparameterAction', 'HyperparameterLogger', 'make_action']
@@ -46,7 +46,7 @@ class HyperparameterLogger(keras.callbacks.Callback):
         mode: str = 'lower',
     ) -> None:
         super().__init__()
-        made = writers_lib.make_writers(outputs, log_dir)
+        made = hyperparameter_outputs.make_writers(outputs, log_dir)
         self._recorder = _Recorder([*made, *writers], monitor, mode)
         self._given = hyperparameters
         self._extra = dict(extra or {})
@@ -179,7 +179,7 @@ def make_action(params: Any, trainer: Any, model_dir: str, is_chief: bool) -> Hy
     config = params.trainer
     outputs = getattr(config, 'log_hyperparameters_to', ()) if is_chief else ()
     metric = config.best_checkpoint_eval_metric
-    made = writers_lib.make_writers(outputs, model_dir)
+    made = hyperparameter_outputs.make_writers(outputs, model_dir)
     return HyperparameterAction(trainer, made, metric, config.best_checkpoint_metric_comp)
 
 

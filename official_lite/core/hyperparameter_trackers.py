@@ -17,7 +17,7 @@ from typing import Any
 from official_lite.core import hyperparameter_writers as writers
 from official_lite.core.hyperparameters import Hyperparameters
 
-__all__ = ['MlflowWriter', 'WandbWriter', 'make_tracker']
+__all__ = ['MlflowWriter', 'WandbWriter']
 
 _MLFLOW_ID = 'mlflow_run_id'
 _WANDB_ID = 'wandb_run_id'
@@ -26,11 +26,6 @@ _PROJECT = 'official_lite'
 _MLFLOW_NAME = re.compile(r'[^\w./ :-]')
 _MLFLOW_LONGEST = 6000
 _MLFLOW_MOST = 100
-
-
-def make_tracker(output: str, folder: str) -> writers.Writer:
-    """Returns the writer 'mlflow' or 'wandb'."""
-    return MlflowWriter(folder) if output == 'mlflow' else WandbWriter(folder)
 
 
 class MlflowWriter:

@@ -1,4 +1,4 @@
-"""Where hyperparameters are written to: the log, JSON lines, CSV, TensorBoard, MLflow, Weights & Biases.
+"""Writers of hyperparameters: the log, JSON lines, CSV, TensorBoard.
 
 A writer is told the hyperparameters once, then numbers by step, then that it is over.
 """
@@ -7,35 +7,26 @@ from __future__ import annotations
 
 import csv
 import datetime
-import importlib.util
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from official_lite import errors
 from official_lite.core.hyperparameters import Hyperparameters, format_value
-from official_lite.modeling.hyperparams import errors as config_errors
 
 __all__ = [
-    'OUTPUTS',
     'CsvWriter',
     'JsonLinesWriter',
     'LogWriter',
     'TensorBoardWriter',
     'Writer',
-    'check_outputs',
-    'make_writers',
+    'numbers',
 ]
 
-OUTPUTS = ('log', 'jsonl', 'csv', 'tensorboard', 'mlflow', 'wandb')
 JSONL_NAME = 'hyperparameters.jsonl'
 CSV_NAME = 'hyperparameters.csv'
-# Output -> package that it needs beyond what is always there; each is an extra of this package.
-_PACKAGES = {'mlflow': 'mlflow', 'wandb': 'wandb'}
-
 Values = Mapping[str, Any]
 
 
@@ -182,63 +173,6 @@ class TensorBoardWriter:
 
         with self._writer.as_default():
             tf.summary.experimental.write_raw_pb(proto.SerializeToString(), step=0)
-
-
-def make_writers(outputs: Iterable[str], folder: str | None) -> list[Writer]:
-    """Returns the writers of some outputs.
-
-    Args:
-        outputs: Names out of OUTPUTS.
-        folder: Where files go; None is enough for 'log'.
-
-    Raises:
-        UsageError: An output is unknown, its package is not installed, or the folder is missing.
-    """
-    outputs = list(outputs)
-    check_outputs(outputs)
-    return [_make_writer(output, folder) for output in outputs]
-
-
-def check_outputs(outputs: Iterable[str], where: str = 'outputs') -> None:
-    """Refuses outputs that are unknown, and those whose package is not installed.
-
-    Raises:
-        UsageError: With the line that installs the package.
-    """
-    for output in outputs:
-        if output not in OUTPUTS:
-            near = config_errors.find_nearest(output, OUTPUTS)
-            raise errors.UsageError(
-                where=where,
-                expected=f'one or more of {", ".join(OUTPUTS)}',
-                received=repr(output),
-                hint=f'did you mean {near!r}?' if near else '',
-            )
-        package = _PACKAGES.get(output)
-        if package is not None and importlib.util.find_spec(package) is None:
-            raise errors.UsageError(
-                f'{output!r} needs the package {package}, which is not installed',
-                where=where,
-                hint=f"pip install 'official-lite[{output}]'",
-            )
-
-
-def _make_writer(output: str, folder: str | None) -> Writer:
-    if output == 'log':
-        return LogWriter()
-    if folder is None:
-        raise errors.UsageError(
-            f'{output!r} needs a folder', where='log_dir', expected='a folder', received='None'
-        )
-    if output == 'jsonl':
-        return JsonLinesWriter(os.path.join(folder, JSONL_NAME))
-    if output == 'csv':
-        return CsvWriter(os.path.join(folder, CSV_NAME))
-    if output == 'tensorboard':
-        return TensorBoardWriter(folder)
-    from official_lite.core import hyperparameter_trackers
-
-    return hyperparameter_trackers.make_tracker(output, folder)
 
 
 def numbers(values: Values) -> dict[str, float]:

@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from official_lite import errors
@@ -19,9 +18,7 @@ from official_lite.modeling.hyperparams import config_checker, values
 from official_lite.modeling.hyperparams import errors as config_errors
 from official_lite.modeling.hyperparams import tree as tree_lib
 
-__all__ = ['Hyperparameters', 'UnknownHyperparameterError', 'attach', 'remember_config']
-
-ASSET_NAME = 'hyperparameters.yaml'
+__all__ = ['Hyperparameters', 'UnknownHyperparameterError', 'flatten', 'format_value']
 
 
 class UnknownHyperparameterError(errors.UsageError, KeyError):
@@ -196,59 +193,6 @@ def format_value(value: Any) -> str:
     """A value on one line."""
     is_blank = (isinstance(value, str) and value.strip() != value) or value == ''
     return repr(value) if is_blank else str(value)
-
-
-def attach(model: Any, config: Any) -> None:
-    """Gives a model the attribute `hyperparameters`, which its files then have with them.
-
-    These are what `model.save` writes as `.keras`, and SavedModels of `model.export`.
-
-    Args:
-        model: The model. None, and one that has a property of this name, stay as they are.
-        config: As in `Hyperparameters.of`. Anything that holds no values is ignored.
-    """
-    if model is None or not (isinstance(config, Mapping) or hasattr(config, 'as_dict')):
-        return
-    if isinstance(getattr(type(model), 'hyperparameters', None), property):
-        return
-    is_new = not hasattr(model, 'hyperparameters')
-    model.hyperparameters = Hyperparameters.of(config)
-    if is_new and hasattr(model, 'save_own_variables') and hasattr(model, 'export'):
-        _carry_into_files(model)
-
-
-def _carry_into_files(model: Any) -> None:
-    """Makes Keras put the hyperparameters into every `.keras` file and SavedModel of a model."""
-    save_others, export_model = getattr(model, 'save_assets', None), model.export
-
-    def save_assets(folder: str) -> None:
-        if save_others is not None:
-            save_others(folder)
-        run_files.write_text(run_files.join(folder, ASSET_NAME), model.hyperparameters.to_yaml())
-
-    @functools.wraps(export_model)
-    def export(filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        from official_lite.core import hyperparameter_files
-
-        result = export_model(filepath, *args, **kwargs)
-        if hyperparameter_files.is_saved_model(str(filepath)):
-            hyperparameter_files.save_hyperparameters(model, str(filepath))
-        return result
-
-    model.save_assets = save_assets
-    model.export = export
-
-
-def remember_config(build: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps `Task.build_model` so that the model knows the config that it was built from."""
-
-    @functools.wraps(build)
-    def build_model(self: Any, *args: Any, **kwargs: Any) -> Any:
-        model = build(self, *args, **kwargs)
-        attach(model, self.task_config)
-        return model
-
-    return build_model
 
 
 def _without_classes(tree: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from official_lite.core import config_definitions as cfg
-from official_lite.core import hyperparameter_writers, metric_names
+from official_lite.core import hyperparameter_outputs, metric_names
 from official_lite.modeling import hyperparams
 
 __all__ = ['check_runnable']
@@ -25,7 +25,7 @@ def check_runnable(config: cfg.ExperimentConfig, mode: str) -> None:
     missing += _find_missing_for_model(config)
     if 'train' in mode:
         outputs = config.trainer.log_hyperparameters_to
-        hyperparameter_writers.check_outputs(outputs, 'trainer.log_hyperparameters_to')
+        hyperparameter_outputs.check_outputs(outputs, 'trainer.log_hyperparameters_to')
     problems = [_describe(config, *item) for item in missing]
     monitored = metric_names.find_monitored_problem(config) if 'eval' in mode else None
     if monitored is not None:

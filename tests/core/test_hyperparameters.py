@@ -23,7 +23,9 @@ from official_lite.core import (
     checkpoints,
     exp_factory,
     export_base,
+    hyperparameter_files,
     hyperparameters,
+    model_hyperparameters,
     train_lib,
 )
 from official_lite.core import config_definitions as cfg
@@ -285,10 +287,10 @@ class TestFiles:
         model, _ = run
         part = tiny_task.TinyTask(_make_config(task__dropout=0.75).task).build_model()
         outer = keras.Sequential([keras.Input([tiny_task.NUM_FEATURES]), part])
-        hyperparameters.attach(outer, model.hyperparameters.to_config())
+        model_hyperparameters.attach(outer, model.hyperparameters.to_config())
         outer.save(tmp_path / 'outer.keras')
         with zipfile.ZipFile(tmp_path / 'outer.keras') as archive:
-            members = [n for n in archive.namelist() if n.endswith(hyperparameters.ASSET_NAME)]
+            members = [n for n in archive.namelist() if n.endswith(hyperparameter_files.ASSET_NAME)]
         assert len(members) == 2
         assert official_lite.load_hyperparameters(tmp_path / 'outer.keras')['task.dropout'] == 0.25
 
