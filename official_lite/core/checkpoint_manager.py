@@ -74,13 +74,6 @@ class CheckpointManager:
             self._pending = self._thread.submit(self._write_values, values, prefix)
         return prefix
 
-    def restore_latest(self) -> str | None:
-        """Sets all variables from the newest checkpoint; returns its prefix, or None if there is none."""
-        path = self.latest
-        if path:
-            self.checkpoint.read(path)
-        return path
-
     def wait(self) -> None:
         """Waits for a file that is being written; raises what went wrong with it."""
         if self._pending is not None:

@@ -50,6 +50,7 @@ def _count_examples(inputs: Any) -> tf.Tensor:
 
 
 def get_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The learning rate of the optimizer's next step."""
     rate = optimizer.learning_rate
     rate = rate(optimizer.iterations) if callable(rate) else rate
     return float(tf.convert_to_tensor(rate))

@@ -93,7 +93,8 @@ def run_experiment(
     runtime.check_strategy(params, strategy)
     if trainer is None:
         runtime.prepare(params)
-    if 'train' in mode and replicas.is_chief(strategy):
+    is_chief = replicas.is_chief(strategy)
+    if 'train' in mode and is_chief:
         run_folder.open_for_training(params, model_dir, run_folder.describe_data(info))
     with strategy.scope():
         trainer = trainer or make_trainer(
@@ -102,7 +103,7 @@ def run_experiment(
             train='train' in mode,
             evaluate=experiment_runner.needs_evaluation(mode, run_post_eval),
             checkpoint_exporter=maybe_create_best_ckpt_exporter(
-                params, model_dir, is_chief=replicas.is_chief(strategy)
+                params, model_dir, is_chief=is_chief
             ),
             num_train_examples=_count_examples(params, info),
         )

@@ -61,6 +61,7 @@ def freeze(
 
 
 def freeze_variables(model: keras.Model, variables: Iterable[Any]) -> None:
+    """Takes these variables out of training, and whole BatchNorm layers of them into inference mode."""
     identities = {variable_keys.identity(variable) for variable in variables}
     # Keras' own objects: `trainable_variables` asks these, and not the tf.Variable inside.
     for variable in model.variables:
