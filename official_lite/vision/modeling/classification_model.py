@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from official_lite.modeling import norm
 from official_lite.modeling.initializers import Initializer
+from official_lite.vision.modeling import model_parts
 from official_lite.vision.modeling.layers import nn_layers
 from official_lite.vision.ops import image_normalization
 
 __all__ = ['ClassificationModel']
+
+_PARTS = ('backbone',)
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -132,20 +135,17 @@ class ClassificationModel(keras.Model):
         return {'backbone': self.backbone}
 
     def get_config(self) -> dict[str, Any]:
-        backbone = keras.saving.serialize_keras_object(self.backbone)
-        options = nn_layers.serialize_arguments(self._options)
-        return {'name': self.name, 'backbone': backbone, **options}
+        return {
+            'name': self.name,
+            **model_parts.serialize_parts(self, _PARTS),
+            **nn_layers.serialize_arguments(self._options),
+        }
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
     ) -> ClassificationModel:
-        config = dict(config)
-        if isinstance(config['backbone'], Mapping):
-            config['backbone'] = keras.saving.deserialize_keras_object(
-                config['backbone'], custom_objects
-            )
-        return cls(**config)
+        return cls(**model_parts.deserialize_parts(config, _PARTS, custom_objects))
 
 
 def _get_last(endpoints: Mapping[str, Any]) -> Any:

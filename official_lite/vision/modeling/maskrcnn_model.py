@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
@@ -10,8 +9,13 @@ import keras
 import tensorflow as tf
 
 from official_lite.core import randomness
-from official_lite.vision.modeling import mask_scores, region_stages
-from official_lite.vision.ops import anchor, box_ops, image_normalization, roi_sampling
+from official_lite.vision.modeling import (
+    mask_branch,
+    model_anchors,
+    model_parts,
+    region_stages,
+)
+from official_lite.vision.ops import box_ops, image_normalization, roi_sampling
 
 Levels = Mapping[str, tf.Tensor]
 
@@ -131,17 +135,18 @@ class MaskRCNNModel(keras.Model):
         self.outer_boxes_scale = outer_boxes_scale
         self._is_agnostic = class_agnostic_bbox_pred
         self._is_ensemble = cascade_class_ensemble
-        # A proxy, because Keras would wrap a plain dict.
-        self._anchor_config: Mapping[str, Any] = types.MappingProxyType(
-            {
-                'min_level': min_level,
-                'max_level': max_level,
-                'num_scales': num_scales,
-                'aspect_ratios': None if aspect_ratios is None else list(aspect_ratios),
-                'anchor_size': anchor_size,
-            }
+        self._anchors = model_anchors.ModelAnchors(
+            min_level, max_level, num_scales, aspect_ratios, anchor_size
         )
         self._check()
+        self._masks: Any = None
+        if mask_head is not None:
+            self._masks = mask_branch.MaskBranch(
+                mask_head,
+                sampler=self.mask_sampler,
+                roi_aligner=self.mask_roi_aligner,
+                scoring_head=mask_scoring_head,
+            )
         self._build_heads()
         self.built = True
 
@@ -177,16 +182,12 @@ class MaskRCNNModel(keras.Model):
         for head in self.detection_head:
             if not head.built:
                 head.build((None, None, side, side, channels))
-        if self.mask_head is not None and not self.mask_head.built:
-            side = self.mask_roi_aligner.crop_size
-            self.mask_head.build([(None, None, side, side, channels), (None, None)])
-        if self.mask_scoring_head is not None and not self.mask_scoring_head.built:
-            side = self.mask_roi_aligner.crop_size
-            self.mask_scoring_head.build((None, side, side, channels + 1))
+        if self._masks is not None:
+            self._masks.build(channels)
 
     def _keep_levels(self, features: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the levels from the finest to the coarsest."""
-        low, high = self._anchor_config['min_level'], self._anchor_config['max_level']
+        low, high = self._anchors.min_level, self._anchors.max_level
         if low is None or high is None:
             return dict(features)
         return {str(level): features[str(level)] for level in range(low, high + 1)}
@@ -256,13 +257,12 @@ class MaskRCNNModel(keras.Model):
         if gt_boxes is not None:
             truth = _GroundTruth(gt_boxes, gt_classes, gt_outer_boxes, sampling_order)
         stages = self._run_stages(features, rois, image_shape, truth, outputs, training)
-        matches = stages.matches
-        if self.mask_head is not None and matches is not None and gt_masks is not None:
-            self._learn_masks(features, matches, image_shape, gt_masks, outputs, training)
+        if self._masks is not None and stages.matches is not None and gt_masks is not None:
+            outputs |= self._learn_masks(features, stages.matches, image_shape, gt_masks, training)
         if not training:
             self._detect(stages, image_shape, outputs)
-            if self.mask_head is not None:
-                self._detect_masks(features, image_shape, outputs)
+            if self._masks is not None:
+                outputs |= self._masks.detect(features, outputs)
         return outputs
 
     def _propose(
@@ -358,69 +358,17 @@ class MaskRCNNModel(keras.Model):
         matches: roi_sampling.MatchedRois,
         image_shape: Optional[tf.Tensor],
         gt_masks: tf.Tensor,
-        outputs: dict[str, Any],
         training: Optional[bool],
-    ) -> None:
-        """Adds masks of sampled objects and their targets."""
+    ) -> dict[str, tf.Tensor]:
+        """Masks of sampled objects, within enlarged boxes where there are such, and their targets."""
         is_enlarged = self.outer_boxes_scale > 1.0
-        found = self.mask_sampler.sample(
-            self._enlarge(matches.rois, image_shape),
-            matches.gt_outer_boxes if is_enlarged else matches.gt_boxes,
-            matches.gt_classes,
-            matches.gt_indices,
-            gt_masks,
-        )
-        if not training:  # objects come first; background does not count
-            count = region_stages.compute_longest(
-                tf.reduce_sum(tf.cast(found.classes > 0, tf.int32), axis=1)
-            )
-            found = type(found)(*(part[:, :count] for part in found))
-        cropped = self.mask_roi_aligner(features, found.rois)
-        logits = self.mask_head([cropped, found.classes], training=training)
-        outputs['mask_outputs'] = logits
-        outputs['mask_targets'] = tf.stop_gradient(found.masks)
-        outputs['mask_class_targets'] = found.classes
-        if self.mask_scoring_head is not None:
-            outputs['mask_scores'] = mask_scores.predict_mask_ious(
-                self.mask_scoring_head, cropped, logits, found.classes, training
-            )
-            outputs['mask_score_targets'] = mask_scores.compute_mask_ious(
-                logits, found.masks, found.object_pixels
-            )
-
-    def _detect_masks(
-        self, features: Levels, image_shape: Optional[tf.Tensor], outputs: dict[str, Any]
-    ) -> None:
-        """Adds masks of detections; what only fills up all images does not go through the head."""
-        num_valid, boxes = outputs['num_detections'], outputs['detection_boxes']
-        count = region_stages.compute_longest(num_valid)
-        rois = outputs.get('detection_outer_boxes', boxes)[:, :count]
-        classes = outputs['detection_classes'][:, :count]
-        cropped = self.mask_roi_aligner(features, rois)
-        logits = self.mask_head([cropped, classes], training=False)
-        masks = tf.sigmoid(tf.cast(logits, tf.float32))
-        is_valid = tf.sequence_mask(num_valid, count)[:, :, None, None]
-        limit = boxes.shape[1]
-        masks = tf.pad(tf.where(is_valid, masks, 0.0), [[0, 0], [0, limit - count], [0, 0], [0, 0]])
-        outputs['detection_masks'] = tf.ensure_shape(masks, [None, limit, *masks.shape[2:]])
-        if self.mask_scoring_head is not None:
-            ious = mask_scores.predict_mask_ious(
-                self.mask_scoring_head, cropped, logits, classes, training=False
-            )
-            ious = tf.pad(tf.clip_by_value(ious, 0.0, 1.0), [[0, 0], [0, limit - count]])
-            outputs['detection_mask_scores'] = outputs['detection_scores'] * ious
+        gt_boxes = matches.gt_outer_boxes if is_enlarged else matches.gt_boxes
+        rois = self._enlarge(matches.rois, image_shape)
+        return self._masks.learn(features, matches, rois, gt_boxes, gt_masks, training)
 
     def make_anchor_boxes(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Anchors by level for images of this size: constants if the size is static."""
-        if None in self._anchor_config.values():
-            raise ValueError(
-                'The model has neither anchors nor what they are made from. '
-                'Expected anchor_boxes, or all of '
-                f'{sorted(self._anchor_config)}. Received: {dict(self._anchor_config)}'
-            )
-        dynamic = tf.shape(images)
-        image_size = [dynamic[i] if images.shape[i] is None else images.shape[i] for i in (1, 2)]
-        return anchor.Anchor(**self._anchor_config, image_size=image_size).multilevel_boxes
+        return self._anchors.make_boxes(images)
 
     @property
     def checkpoint_items(self) -> dict[str, Any]:
@@ -439,34 +387,20 @@ class MaskRCNNModel(keras.Model):
         return items
 
     def get_config(self) -> dict[str, Any]:
-        def serialize(part: Any) -> Any:
-            if isinstance(part, (list, tuple)):
-                return [serialize(item) for item in part]
-            return None if part is None else keras.saving.serialize_keras_object(part)
-
         return {
             'name': self.name,
-            **{name: serialize(getattr(self, name)) for name in _PARTS},
+            **model_parts.serialize_parts(self, _PARTS),
             'class_agnostic_bbox_pred': self._is_agnostic,
             'cascade_class_ensemble': self._is_ensemble,
             'outer_boxes_scale': self.outer_boxes_scale,
-            **self._anchor_config,
+            **self._anchors.get_config(),
         }
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
     ) -> MaskRCNNModel:
-        def deserialize(part: Any) -> Any:
-            if isinstance(part, (list, tuple)):
-                return [deserialize(item) for item in part]
-            if isinstance(part, Mapping):
-                return keras.saving.deserialize_keras_object(part, custom_objects)
-            return part
-
-        config = dict(config)
-        config.update({name: deserialize(config[name]) for name in _PARTS if name in config})
-        return cls(**config)
+        return cls(**model_parts.deserialize_parts(config, _PARTS, custom_objects))
 
 
 def _to_list(parts: Any) -> list[Any]:

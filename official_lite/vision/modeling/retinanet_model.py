@@ -9,9 +9,14 @@ from typing import Any, Optional
 import keras
 import tensorflow as tf
 
-from official_lite.vision.ops import anchor, image_normalization
+from official_lite.vision.modeling import model_anchors, model_parts
+from official_lite.vision.ops import image_normalization
 
 Levels = Mapping[str, tf.Tensor]
+
+_PARTS = ('backbone', 'decoder', 'head', 'detection_generator')
+# Outputs that are left out where there are no attributes.
+_ATTRIBUTE_KEYS = ('detection_attributes', 'decoded_box_attributes')
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -52,18 +57,12 @@ class RetinaNetModel(keras.Model):
         self.decoder = decoder
         self.head = head
         self.detection_generator = detection_generator
-        # Proxies, because Keras would wrap plain dicts.
+        # A proxy, because Keras would wrap a plain dict.
         self._anchor_boxes = (
             None if anchor_boxes is None else types.MappingProxyType(dict(anchor_boxes))
         )
-        self._anchor_config: Mapping[str, Any] = types.MappingProxyType(
-            {
-                'min_level': min_level,
-                'max_level': max_level,
-                'num_scales': num_scales,
-                'aspect_ratios': None if aspect_ratios is None else list(aspect_ratios),
-                'anchor_size': anchor_size,
-            }
+        self._anchors = model_anchors.ModelAnchors(
+            min_level, max_level, num_scales, aspect_ratios, anchor_size
         )
         if not head.built:
             head.build((self.backbone if decoder is None else decoder).output_specs)
@@ -124,15 +123,7 @@ class RetinaNetModel(keras.Model):
 
     def make_anchor_boxes(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Anchors by level for images of this size: constants if the size is static."""
-        if None in self._anchor_config.values():
-            raise ValueError(
-                'The model has neither anchors nor what they are made from. '
-                'Expected anchor_boxes, or all of '
-                f'{sorted(self._anchor_config)}. Received: {dict(self._anchor_config)}'
-            )
-        dynamic = tf.shape(images)
-        image_size = [dynamic[i] if images.shape[i] is None else images.shape[i] for i in (1, 2)]
-        return anchor.Anchor(**self._anchor_config, image_size=image_size).multilevel_boxes
+        return self._anchors.make_boxes(images)
 
     @property
     def anchor_boxes(self) -> Optional[Levels]:
@@ -148,27 +139,14 @@ class RetinaNetModel(keras.Model):
         return items
 
     def get_config(self) -> dict[str, Any]:
-        def serialize(part: Optional[keras.layers.Layer]) -> Optional[dict[str, Any]]:
-            return None if part is None else keras.saving.serialize_keras_object(part)
-
         return {
             'name': self.name,
-            'backbone': serialize(self.backbone),
-            'decoder': serialize(self.decoder),
-            'head': serialize(self.head),
-            'detection_generator': serialize(self.detection_generator),
-            **self._anchor_config,
+            **model_parts.serialize_parts(self, _PARTS),
+            **self._anchors.get_config(),
         }
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
     ) -> RetinaNetModel:
-        config = dict(config)
-        for part in ('backbone', 'decoder', 'head', 'detection_generator'):
-            if isinstance(config[part], Mapping):
-                config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
-        return cls(**config)
-
-
-_ATTRIBUTE_KEYS = ('detection_attributes', 'decoded_box_attributes')
+        return cls(**model_parts.deserialize_parts(config, _PARTS, custom_objects))

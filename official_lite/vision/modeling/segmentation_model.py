@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Optional
 
 import keras
 import tensorflow as tf
 
+from official_lite.vision.modeling import model_parts
 from official_lite.vision.ops import image_normalization
 
 _PARTS = ('backbone', 'decoder', 'head', 'mask_scoring_head')
@@ -90,21 +90,10 @@ class SegmentationModel(keras.Model):
         return items
 
     def get_config(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in _PARTS}
-        return {
-            'name': self.name,
-            **{
-                name: None if part is None else keras.saving.serialize_keras_object(part)
-                for name, part in parts.items()
-            },
-        }
+        return {'name': self.name, **model_parts.serialize_parts(self, _PARTS)}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: Optional[dict[str, Any]] = None
     ) -> SegmentationModel:
-        config = dict(config)
-        for name in _PARTS:
-            if isinstance(config[name], Mapping):
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        return cls(**config)
+        return cls(**model_parts.deserialize_parts(config, _PARTS, custom_objects))
