@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     from official_lite.core import checkpoint_conversion, checkpoint_files  # need TensorFlow
 
     path = checkpoint_files.find_checkpoint(source)
+    _check_target(target_dir)
     params_file = checkpoint_conversion.find_params_file(path)
     if params_file:
         values['config_file'].value = [params_file, *(values.config_file or [])]
@@ -47,6 +48,20 @@ def main(argv: list[str]) -> int:
     _name_experiment(values, source)
     parsed = parsing.parse_experiment(values)
     return _import(values, path, target_dir, parsed)
+
+
+def _check_target(folder: str) -> None:
+    """Refuses a folder in which files would be replaced, which may be the source's."""
+    if os.path.isdir(folder) and any(
+        name in ('checkpoint', 'params.yaml') or name.endswith('.index')
+        for name in os.listdir(folder)
+    ):
+        raise errors.UsageError(
+            'there is a run or a checkpoint already',
+            where=folder,
+            expected='a new or an empty folder',
+            hint='name another one, or delete it',
+        )
 
 
 def _name_experiment(values: flags.FlagValues, source: str) -> None:

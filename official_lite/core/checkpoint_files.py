@@ -12,6 +12,8 @@ import tensorflow as tf
 from official_lite import errors
 
 CHECKPOINT_NAME = 'ckpt'
+# The file that names the checkpoints of a folder; of an exported model, a folder with one.
+_LISTING = 'checkpoint'
 _INDEX = '.index'
 _ARCHIVE = re.compile(r'\.(tar|tgz|zip|tar\.(gz|bz2|xz))$')
 _WEB = re.compile(r'https?://')
@@ -77,7 +79,7 @@ def write_state(directory: str, prefixes: Iterable[str]) -> None:
     names = [os.path.basename(p) for p in prefixes]
     lines = [f'model_checkpoint_path: "{names[-1]}"'] if names else []
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    write_atomically(os.path.join(directory, 'checkpoint'), '\n'.join(lines) + '\n')
+    write_atomically(os.path.join(directory, _LISTING), '\n'.join(lines) + '\n')
 
 
 def write_atomically(path: str, text: str) -> None:
@@ -97,11 +99,14 @@ def delete_checkpoint(prefix: str) -> None:
 
 def _read_state(directory: str) -> list[str]:
     """What the file `checkpoint` names, whether it is there or not."""
+    listing = os.path.join(directory, _LISTING)
+    if tf.io.gfile.isdir(listing):  # of an exported model
+        return []
     state = tf.train.get_checkpoint_state(directory)
-    if state is None and tf.io.gfile.exists(os.path.join(directory, 'checkpoint')):
+    if state is None and tf.io.gfile.exists(listing):
         raise errors.CheckpointError(
             'the list of checkpoints is damaged',
-            where=os.path.join(directory, 'checkpoint'),
+            where=listing,
             expected='lines such as all_model_checkpoint_paths: "ckpt-1000"',
             hint='mend it by hand, or choose another folder',
         )
@@ -110,6 +115,9 @@ def _read_state(directory: str) -> list[str]:
 
 def _find_in_folder(path: str) -> str | None:
     found = _find_directly_in(path)
+    listing = os.path.join(path, _LISTING)
+    if found is None and tf.io.gfile.isdir(listing):  # an exported model; its SavedModel has the same
+        found = _find_directly_in(listing)
     if found is not None:
         return found
     names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(path))
@@ -128,6 +136,7 @@ def _find_directly_in(path: str) -> str | None:
     there = [
         prefix.removesuffix(_INDEX)
         for prefix in sorted(tf.io.gfile.glob(os.path.join(path, f'*{_INDEX}')))
+        if not os.path.basename(prefix).startswith('.')  # as archives made on a Mac have beside it
     ]
     return _choose_only(there, path)
 

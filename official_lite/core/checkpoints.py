@@ -226,6 +226,16 @@ def make_no_averages_error(path: str) -> errors.CheckpointError:
     )
 
 
+def make_foreign_error(path: str) -> errors.CheckpointError:
+    """The error for a run that would go on from a checkpoint that this package did not write."""
+    return errors.CheckpointError(
+        'Model Garden or another program wrote the checkpoint, and a run cannot go on from it',
+        where=path,
+        hint=f'start in another folder from its weights: task.init_checkpoint={path}, or convert it: '
+        f'official-lite import-checkpoint {path} NEW_FOLDER',
+    )
+
+
 def _keras_state(
     optimizer: keras.optimizers.Optimizer, model_keys: Mapping[str, tf.Variable]
 ) -> dict[str, Any]:
@@ -296,6 +306,8 @@ def _check_same(
         for key, v in variables.items()
         if key in source.shapes and source.shapes[key] != tuple(v.shape)
     )
+    if (missing or surplus or differing) and not source.is_ours:
+        raise make_foreign_error(source.path)
     if missing or surplus or differing:
         parts = [
             f'{len(names)} {what}: {shorten(names)}'

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from official_lite.core import checkpoint_files, checkpoints, exp_factory, plugins, run_files
 from official_lite.core import config_definitions as cfg
-from official_lite.core import exp_factory, plugins, run_files
 
 
 def open_for_training(params: Any, model_dir: str, data: dict[str, Any] | None = None) -> None:
@@ -19,9 +19,13 @@ def open_for_training(params: Any, model_dir: str, data: dict[str, Any] | None =
 
     Raises:
         UsageError: the folder holds a run of another experiment, or with other classes or shapes of weights.
+        CheckpointError: it holds one of another program, such as Model Garden, whose files stay as they are.
     """
     if not isinstance(params, cfg.ExperimentConfig):
         return
+    latest = checkpoint_files.latest_checkpoint(model_dir)
+    if latest and not checkpoints.CheckpointSource(latest).is_ours:
+        raise checkpoints.make_foreign_error(latest)
     experiment = exp_factory.find_experiment(params)
     run_files.check_experiment(model_dir, experiment)
     for change in run_files.check_resume(params, model_dir):

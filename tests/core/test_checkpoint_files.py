@@ -35,6 +35,7 @@ def test_the_folder_of_a_released_archive(tmp_path: pathlib.Path) -> None:
     source = tmp_path / 'resnet-50-i224'
     _write(source / 'ckpt-62400')
     (source / 'params.yaml').write_text('task: {}\n')
+    (source / '._ckpt-62400.index').write_bytes(b'of the Finder')
     archive = tmp_path / 'resnet-50-i224.tar.gz'
     with tarfile.open(archive, 'w:gz') as file:
         file.add(source, arcname=source.name)
