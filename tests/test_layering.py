@@ -61,6 +61,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             'core.tf_example_feature_key',
             'core.file_lock',
             'core.file_writers',
+            'core.write_errors',
             'modeling.',
             'modeling.optimization.',
             'vision.ops',

@@ -81,7 +81,10 @@ def _parse_function_keys(text: str | None) -> dict[str, str] | None:
             expected='TYPE:NAME,..., as in tf_example:serving_default,image_tensor:serving_image',
             received=text,
         )
-    return {key.strip(): name.strip() for key, _, name in pairs}
+    names = {key.strip(): name.strip() for key, _, name in pairs}
+    if len(names) < len(pairs):
+        raise errors.UsageError(where='--function_keys', expected='each type once', received=text)
+    return names
 
 
 def _define(values: flags.FlagValues) -> None:

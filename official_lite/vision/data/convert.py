@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -16,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from official_lite import errors
+from official_lite.core import write_errors
 from official_lite.vision.data import parallel, records, shards
 from official_lite.vision.dataloaders import (
     class_file,
@@ -196,7 +196,7 @@ def convert_to_tfrecords(
         overwrite=overwrite,
     )
     loader = _Loader(source, num_workers, finish)
-    with clear_write_errors(prefix), writer:
+    with write_errors.clear_write_errors('--output', prefix), writer:
         for serialized in loader:
             assert isinstance(serialized, bytes)
             writer.write(serialized)
@@ -216,18 +216,6 @@ def choose_num_shards(num_shards: int | None, num_workers: int, num_examples: in
         num_shards = -(-num_examples // _EXAMPLES_PER_SHARD)
     _check_count('num_shards', num_shards, num_examples)
     return num_shards
-
-
-@contextlib.contextmanager
-def clear_write_errors(output: str) -> Iterator[None]:
-    """Raises UsageError where files cannot be written: no permission, no space."""
-    try:
-        yield
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, 'strerror', None) or getattr(error, 'message', error)
-        raise errors.UsageError(
-            f'cannot be written ({reason})', where=f'--output={output}'
-        ) from error
 
 
 def _check_count(name: str, value: int, maximum: int | None) -> None:
@@ -319,7 +307,7 @@ def convert_to_coco(
     temporary = target / '.partial'
     loader = _Loader(source, num_workers, lambda loaded: _make_example(source, loaded))
     try:
-        with clear_write_errors(folder):
+        with write_errors.clear_write_errors('--output', folder):
             shutil.rmtree(temporary, ignore_errors=True)
             writer = coco_writer.CocoWriter(temporary, source.info)
             for example in loader:

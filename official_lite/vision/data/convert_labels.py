@@ -10,6 +10,7 @@ from concurrent import futures
 import numpy as np
 
 from official_lite import errors
+from official_lite.core import write_errors
 from official_lite.vision.data import (
     convert,
     labelled_records,
@@ -74,7 +75,7 @@ def convert_labels_to_tfrecords(
         overwrite=overwrite,
     )
     num_bytes = num_reencoded = 0
-    with convert.clear_write_errors(prefix), writer:
+    with write_errors.clear_write_errors('--output', prefix), writer:
         for stored in _store_all(source, ignore_label, num_workers):
             writer.write(stored.serialized)
             num_bytes += stored.num_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ INPUT_TYPES = ('image_tensor', 'image_bytes', 'tf_example', 'tflite')
 
 _ALIASES = {'serve_examples': 'tf_example'}
 _IMAGE_FEATURE = 'image/encoded'
+# What a signature keeps as it is.
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+# Larger ones overflow TensorFlow's counts of elements.
+_MAX_SIDE = 2**15
 
 Outputs = dict[str, tf.Tensor]
 
@@ -61,7 +66,7 @@ class ExportModule(export_base.ExportModule):
             input_name: Name of the input of the signature; None means 'inputs'.
 
         Raises:
-            UsageError: Another input type or number of channels, or a size that is none.
+            UsageError: Another input type or number of channels, or a size or name that is none.
         """
         expected = self._count_channels(params)
         if num_channels != expected:
@@ -69,6 +74,7 @@ class ExportModule(export_base.ExportModule):
                 where='num_channels', expected=str(expected), received=str(num_channels)
             )
         _check_sizes(batch_size, input_image_size)
+        _check_name(input_name)
         self._num_channels = num_channels
         self._batch_size = batch_size
         self._input_size = list(input_image_size)
@@ -225,11 +231,20 @@ def _check_sizes(batch_size: int | None, input_image_size: Sequence[int | None])
             received=str(batch_size),
         )
     known = [side for side in input_image_size if side is not None]
-    if len(input_image_size) != 2 or any(side < 1 for side in known):
+    if len(input_image_size) != 2 or any(not 1 <= side <= _MAX_SIDE for side in known):
         raise errors.UsageError(
             where='input_image_size',
-            expected='height and width of 1 px or more',
+            expected=f'height and width of 1 to {_MAX_SIDE:,} px',
             received=str(list(input_image_size)),
+        )
+
+
+def _check_name(input_name: str | None) -> None:
+    if input_name and not _NAME.fullmatch(input_name):
+        raise errors.UsageError(
+            where='input_name',
+            expected='a letter, then letters, digits and underscores',
+            received=repr(input_name),
         )
 
 

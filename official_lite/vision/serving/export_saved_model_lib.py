@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoint_files, checkpoint_metadata, checkpoints
+from official_lite.core import checkpoint_files, checkpoint_metadata, checkpoints, write_errors
 from official_lite.core import export_base as core_export
 from official_lite.modeling import hyperparams
 from official_lite.vision.configs import image_classification as classification_cfg
@@ -75,7 +75,8 @@ def export_inference_graph(
         Directory of the SavedModel.
 
     Raises:
-        UsageError: A task that cannot be exported, or an unknown input type.
+        UsageError: A task that cannot be exported, an unknown input type, names of signatures that
+            are not clear, or a folder that cannot be written.
         CheckpointError: The checkpoint is missing, or is not one of this model.
     """
     if export_module is None:
@@ -92,20 +93,21 @@ def export_inference_graph(
     if checkpoint_path:
         path = checkpoint_files.find_checkpoint(checkpoint_path)
         step = checkpoints.read_model(variables, path, use_averages=True)
-    model_dir = core_export.export(
-        export_module,
-        _signature_names(input_type, function_keys),
-        os.path.join(export_dir, export_saved_model_subdir or ''),
-        timestamped=False,
-        save_options=save_options,
-    )
-    if export_checkpoint_subdir:
-        metadata = checkpoint_metadata.make_metadata(params)
-        folder = os.path.join(export_dir, export_checkpoint_subdir)
-        _save_checkpoint(variables, step, folder, metadata)
-    hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
-    if log_model_flops_and_params:
-        export_module.write_sizes(export_dir)
+    with write_errors.clear_write_errors('export_dir', export_dir):
+        model_dir = core_export.export(
+            export_module,
+            _signature_names(input_type, function_keys),
+            os.path.join(export_dir, export_saved_model_subdir or ''),
+            timestamped=False,
+            save_options=save_options,
+        )
+        if export_checkpoint_subdir:
+            metadata = checkpoint_metadata.make_metadata(params)
+            folder = os.path.join(export_dir, export_checkpoint_subdir)
+            _save_checkpoint(variables, step, folder, metadata)
+        hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
+        if log_model_flops_and_params:
+            export_module.write_sizes(export_dir)
     return model_dir
 
 
@@ -145,7 +147,20 @@ def _signature_names(
 ) -> dict[str, str]:
     """Signature name by input type."""
     if isinstance(function_keys, Mapping):
+        _check_names(function_keys)
         return dict(function_keys)
     types = [export_base.canonical_input_type(key) for key in function_keys or [input_type]]
     default = export_base.canonical_input_type(input_type) if input_type else types[0]
     return {key: 'serving_default' if len(types) == 1 or key == default else key for key in types}
+
+
+def _check_names(function_keys: Mapping[str, str]) -> None:
+    """Refuses signatures of which one would replace another."""
+    names = list(function_keys.values())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise errors.UsageError(
+            where='function_keys',
+            expected='a name of its own for each signature',
+            received=f'{twice[0]!r} for {names.count(twice[0])} of them',
+        )

@@ -228,7 +228,15 @@ def test_sides_that_vary_for_tflite(kind: str) -> None:
     ('options', 'text'),
     [
         ({'batch_size': 0}, r'^batch_size: expected 1 or more, or None for any number; received 0'),
-        ({'input_image_size': [64]}, r'^input_image_size: expected height and width of 1 px'),
+        (
+            {'input_image_size': [64]},
+            r'^input_image_size: expected height and width of 1 to 32,768 px;',
+        ),
+        (
+            {'input_image_size': [10**10, 64]},
+            r'^input_image_size: expected height and width of 1 to',
+        ),
+        ({'input_name': 'a b'}, r"^input_name: expected a letter, then .*; received 'a b'$"),
         ({'input_image_size': [64, 0]}, r'^input_image_size: .* received \[64, 0\]'),
         (
             {'input_image_size': [100, 128]},
