@@ -116,7 +116,7 @@ def _read_state(directory: str) -> list[str]:
 def _find_in_folder(path: str) -> str | None:
     found = _find_directly_in(path)
     listing = os.path.join(path, _LISTING)
-    if found is None and tf.io.gfile.isdir(listing):  # an exported model; its SavedModel has the same
+    if found is None and tf.io.gfile.isdir(listing):  # of an exported model
         found = _find_directly_in(listing)
     if found is not None:
         return found
