@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 import keras
 
-from official_lite.vision.modeling import factory_checks, maskrcnn_model
+from official_lite.vision.modeling import builder_arguments, factory_checks, maskrcnn_model
 from official_lite.vision.modeling.backbones import factory as backbone_factory
 from official_lite.vision.modeling.decoders import factory as decoder_factory
 from official_lite.vision.modeling.heads import instance_heads, mask_scoring, rpn_head
@@ -89,7 +89,7 @@ def build_rpn_head(
         max_level=model_config.max_level,
         num_anchors_per_location=len(anchor.aspect_ratios) * anchor.num_scales,
         **model_config.rpn_head.as_dict(),
-        **_get_norm_arguments(model_config),
+        **builder_arguments.get_norm_arguments(model_config.norm_activation),
         kernel_regularizer=l2_regularizer,
         name='rpn_head',
     )
@@ -106,7 +106,7 @@ def build_detection_head(
     return instance_heads.DetectionHead(
         num_classes=model_config.num_classes,
         **options,
-        **_get_norm_arguments(model_config),
+        **builder_arguments.get_norm_arguments(model_config.norm_activation),
         kernel_regularizer=l2_regularizer,
         name=f'detection_head_{stage}' if stage else 'detection_head',
     )
@@ -140,7 +140,7 @@ def _build_mask_parts(
         'mask_head': instance_heads.MaskHead(
             num_classes=model_config.num_classes,
             **head_config.as_dict(),
-            **_get_norm_arguments(model_config),
+            **builder_arguments.get_norm_arguments(model_config.norm_activation),
             kernel_regularizer=l2_regularizer,
             name='mask_head',
         ),
@@ -156,12 +156,8 @@ def _build_mask_parts(
         and mask_scoring.MaskScoring(
             num_classes=model_config.num_classes,
             **scoring_config.as_dict(),
-            **_get_norm_arguments(model_config),
+            **builder_arguments.get_norm_arguments(model_config.norm_activation),
             kernel_regularizer=l2_regularizer,
             name='mask_scoring_head',
         ),
     }
-
-
-def _get_norm_arguments(model_config: Any) -> dict[str, Any]:
-    return model_config.norm_activation.as_dict()

@@ -11,6 +11,7 @@ import tensorflow as tf
 from official_lite.modeling import initializers as initializers_lib
 from official_lite.modeling import norm
 from official_lite.vision.configs import retinanet as retinanet_cfg
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.heads import conv_head, factory
 from official_lite.vision.modeling.heads.rpn_head import RPNHead as RPNHead
 from official_lite.vision.modeling.layers import shared_convolution
@@ -346,7 +347,6 @@ def build_retinanet_head(
     """Builds a RetinaNet head from a RetinaNet model config."""
     del input_specs
     config = model_config.head
-    norm_activation = model_config.norm_activation
     return RetinaNetHead(
         min_level=model_config.min_level,
         max_level=model_config.max_level,
@@ -357,11 +357,8 @@ def build_retinanet_head(
         attribute_heads=[head.as_dict() for head in config.attribute_heads or ()],
         share_classification_heads=config.share_classification_heads,
         use_separable_conv=config.use_separable_conv,
-        activation=norm_activation.activation,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
         kernel_regularizer=l2_regularizer,
         share_level_convs=bool(config.share_level_convs),
+        **builder_arguments.get_norm_arguments(model_config.norm_activation),
         name='retinanet_head',
     )

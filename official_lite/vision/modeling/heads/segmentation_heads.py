@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from official_lite.modeling import activations
+from official_lite.vision.modeling import builder_arguments
 from official_lite.vision.modeling.heads import conv_head
 from official_lite.vision.modeling.heads.mask_scoring import MaskScoring
 from official_lite.vision.modeling.layers import feature_fusion as fusion_layers
@@ -127,19 +128,7 @@ class SegmentationHead(conv_head.NormalizedHead):
         self._pyramid: tuple[str, ...] = ()
         self._make_fusion()
         self._make_convs()
-        self.upsampling = (
-            nn_layers.NearestUpsampling(upsample_factor, dtype=self.dtype_policy, name='upsampling')
-            if upsample_factor > 1
-            else None
-        )
-        self.classifier = self._make_conv(
-            'classifier',
-            num_classes,
-            prediction_kernel_size,
-            use_bias=True,
-            bias_regularizer=self._config['bias_regularizer'],
-            activation=activations.get_activation(logit_activation) if logit_activation else None,
-        )
+        self._make_classifier()
 
     # Parts
 
@@ -188,6 +177,24 @@ class SegmentationHead(conv_head.NormalizedHead):
             kernel_size = 1 if is_separable else 3
             self.convs.append(self._make_conv(f'conv_{index}', config['num_filters'], kernel_size))
         self.norms = [self._make_norm(f'norm_{index}') for index in range(len(self.convs))]
+
+    def _make_classifier(self) -> None:
+        """Creates `upsampling`, None where nothing is enlarged, and `classifier`."""
+        config = self._config
+        factor, activation = config['upsample_factor'], config['logit_activation']
+        self.upsampling = None
+        if factor > 1:
+            self.upsampling = nn_layers.NearestUpsampling(
+                factor, dtype=self.dtype_policy, name='upsampling'
+            )
+        self.classifier = self._make_conv(
+            'classifier',
+            config['num_classes'],
+            config['prediction_kernel_size'],
+            use_bias=True,
+            bias_regularizer=config['bias_regularizer'],
+            activation=activations.get_activation(activation) if activation else None,
+        )
 
     # Levels
 
@@ -323,7 +330,6 @@ def build_segmentation_head(
         ValueError: See `SegmentationHead`.
     """
     config = model_config.head
-    norm_activation = model_config.norm_activation
     first, last = config.decoder_min_level, config.decoder_max_level
     channels = next(iter(decoder_specs.values()))[-1]
     head = SegmentationHead(
@@ -340,12 +346,9 @@ def build_segmentation_head(
         low_level=config.low_level,
         low_level_num_filters=config.low_level_num_filters,
         num_decoder_filters=channels,
-        activation=norm_activation.activation,
         logit_activation=config.logit_activation,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
         kernel_regularizer=l2_regularizer,
+        **builder_arguments.get_norm_arguments(model_config.norm_activation),
     )
     head.build((backbone_specs, decoder_specs))
     return head
@@ -366,7 +369,6 @@ def build_mask_scoring_head(
     config = model_config.mask_scoring_head
     if config is None:
         return None
-    norm_activation = model_config.norm_activation
     head = MaskScoring(
         num_classes=model_config.num_classes,
         fc_input_size=config.fc_input_size,
@@ -375,11 +377,8 @@ def build_mask_scoring_head(
         use_depthwise_convolution=config.use_depthwise_convolution,
         fc_dims=config.fc_dims,
         num_fcs=config.num_fcs,
-        activation=norm_activation.activation,
-        use_sync_bn=norm_activation.use_sync_bn,
-        norm_momentum=norm_activation.norm_momentum,
-        norm_epsilon=norm_activation.norm_epsilon,
         kernel_regularizer=l2_regularizer,
+        **builder_arguments.get_norm_arguments(model_config.norm_activation),
     )
     head.build((None, None, None, model_config.num_classes))
     return head
