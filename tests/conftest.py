@@ -74,6 +74,12 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, 'getaddrinfo', resolve_local)
 
 
+@pytest.fixture
+def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run keeps of its data goes into the test's folder."""
+    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
+
+
 @pytest.fixture(scope='session')
 def repo() -> pathlib.Path:
     """The folder that holds `train.py`."""

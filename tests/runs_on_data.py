@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from official_lite.cli import train
-from official_lite.vision.dataloaders import coco_writer, sources, tfrecord_writer
+from official_lite.vision.dataloaders import sources, tfrecord_writer
 from tests.vision.dataloaders import data_makers
 
 TINY_MODEL = (
@@ -60,7 +60,7 @@ def make_runner(capsys: pytest.CaptureFixture[str], folder: pathlib.Path) -> Cal
 def make_data(folder: pathlib.Path) -> pathlib.Path:
     """A folder with four images: `annotations.json`, `images/` and a TFRecord file."""
     table = data_makers.make_table([2, 1, 0, 3])
-    coco_writer.write_coco(table, folder)
+    data_makers.write_coco(table, folder)
     tfrecord_writer.write_tfrecords(tfrecord_writer.make_examples(table), folder / 'part')
     return folder
 

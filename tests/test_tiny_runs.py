@@ -8,8 +8,10 @@ import pathlib
 import pytest
 
 from official_lite.cli import train
-from official_lite.vision.dataloaders import coco_writer, tfrecord_writer
+from official_lite.vision.dataloaders import tfrecord_writer
 from tests.vision.dataloaders import data_makers
+
+pytestmark = pytest.mark.usefixtures('own_cache')
 
 TRAIN, VALIDATION = 'task.train_data', 'task.validation_data'
 BATCHES = f'{TRAIN}.global_batch_size=2,{VALIDATION}.global_batch_size=2'
@@ -17,12 +19,6 @@ TWO_STEPS = (
     'trainer.train_steps=2,trainer.steps_per_loop=1,trainer.validation_interval=2,'
     'trainer.checkpoint_interval=2,trainer.summary_interval=2'
 )
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run keeps of its data goes into the test's folder."""
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def run(model_dir: pathlib.Path, *args: str) -> None:
@@ -106,7 +102,7 @@ def test_spinenets_on_coco(tmp_path: pathlib.Path, experiment: str, overrides: s
 def test_own_data(tmp_path: pathlib.Path) -> None:
     table = data_makers.make_table([2, 1, 0, 3], height=96, width=128)
     for name in ('train', 'val'):
-        coco_writer.write_coco(table, tmp_path / name)
+        data_makers.write_coco(table, tmp_path / name)
     run(
         tmp_path / 'run',
         '--config_file=retinanet/own_data.yaml',

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ import numpy as np
 
 from official_lite import errors
 from official_lite.core.data_info import DataInfo
-from official_lite.vision.dataloaders import table_source, tfrecord_writer
+from official_lite.vision.dataloaders import tfrecord_writer
 
-__all__ = ['CocoWriter', 'encode_mask', 'write_coco']
+__all__ = ['CocoWriter', 'encode_mask']
 
 # Coordinates are shortened to so many decimals where that does not change the normalised box.
 _NUM_DECIMALS = 3
@@ -79,30 +77,6 @@ class CocoWriter:
         }
         path.write_text(json.dumps(content, ensure_ascii=False), encoding='utf-8')
         return path
-
-
-def write_coco(
-    source: table_source.TableSource,
-    folder: str | Path,
-    *,
-    get_masks: Callable[[int], np.ndarray] | None = None,
-) -> Path:
-    """Writes `FOLDER/annotations.json` and `FOLDER/images/`.
-
-    Args:
-        source: The examples.
-        folder: Where to; made if it does not exist.
-        get_masks: Returns bool [n, height, width], the masks of an example by its number. None
-            means that no masks are written.
-
-    Returns:
-        The path of the annotation file.
-    """
-    writer = CocoWriter(folder, source.info)
-    for index, example in enumerate(tfrecord_writer.make_examples(source)):
-        masks = get_masks(index) if get_masks else None
-        writer.add(dataclasses.replace(example, masks=masks))
-    return writer.finish()
 
 
 def _make_annotation(

@@ -17,7 +17,6 @@ from official_lite.vision.dataloaders import table_source, tf_example_decoder
 __all__ = [
     'DetectionExample',
     'make_examples',
-    'make_tf_example',
     'serialize',
     'write_tfrecords',
 ]
@@ -57,17 +56,8 @@ class DetectionExample:
     base: bytes | None = None
 
 
-def make_tf_example(example: DetectionExample) -> tf.train.Example:
-    """The example as a `tf.train.Example`."""
-    return _build(example).example
-
-
 def serialize(example: DetectionExample) -> bytes:
     """The example as the bytes of a record; equal examples give equal bytes."""
-    return _build(example).serialized_example
-
-
-def _build(example: DetectionExample) -> tf_example_builder.TfExampleBuilder:
     builder = tf_example_builder.TfExampleBuilder()
     if example.base is not None:
         builder.set(tf.train.Example.FromString(example.base))
@@ -93,7 +83,7 @@ def _build(example: DetectionExample) -> tf_example_builder.TfExampleBuilder:
     if example.masks is not None:
         masks = [_encode_mask(mask) for mask in example.masks]
         builder.add_bytes_feature('image/object/mask', masks)
-    return builder
+    return builder.serialized_example
 
 
 def _encode_mask(mask: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from official_lite import errors
+from official_lite.vision.dataloaders import instance_masks
 from official_lite.vision.ops import mask_ops, run_lengths
 
 __all__ = ['add_run_lengths', 'add_segmentations', 'get_decoded_size', 'read_sizes']
@@ -74,6 +75,5 @@ def add_run_lengths(annotations: Sequence[dict[str, Any]], padded: np.ndarray, s
         padded: uint8 [n, length], run lengths with zeros behind them.
         size: Of the image, (height, width).
     """
-    for annotation, row in zip(annotations, np.asarray(padded, np.uint8), strict=True):
-        counts = row.tobytes().rstrip(b'\0')
+    for annotation, counts in zip(annotations, instance_masks.from_padded(padded), strict=True):
         annotation['segmentation'] = run_lengths.to_coco(counts, *size)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from official_lite.core.data_info import DataInfo
+from official_lite.vision.dataloaders import coco_writer, table_source, tfrecord_writer
 from official_lite.vision.dataloaders import source as source_lib
-from official_lite.vision.dataloaders import table_source
 
 
 def make_image(height: int, width: int, number: int = 0, image_format: str = 'PNG') -> bytes:
@@ -83,3 +86,27 @@ def assert_equal_batches(first: Any, second: Any) -> None:
     assert len(first) == len(second)
     for a, b in zip(first, second, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+def write_coco(
+    source: table_source.TableSource,
+    folder: pathlib.Path,
+    *,
+    get_masks: Callable[[int], np.ndarray] | None = None,
+) -> pathlib.Path:
+    """Writes `FOLDER/annotations.json` and `FOLDER/images/`.
+
+    Args:
+        source: The examples.
+        folder: Where to; made if it does not exist.
+        get_masks: Returns bool [n, height, width], the masks of an example by its number. None
+            means that no masks are written.
+
+    Returns:
+        The path of the annotation file.
+    """
+    writer = coco_writer.CocoWriter(folder, source.info)
+    for index, example in enumerate(tfrecord_writer.make_examples(source)):
+        masks = get_masks(index) if get_masks else None
+        writer.add(dataclasses.replace(example, masks=masks))
+    return writer.finish()

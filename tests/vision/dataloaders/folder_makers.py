@@ -8,9 +8,6 @@ from typing import Any
 
 from tests.vision.dataloaders import data_makers
 
-# (class, xmin, ymin, xmax, ymax) in pixels, and what else an object has.
-Object = tuple[Any, ...]
-
 HEIGHT, WIDTH = 20, 40
 
 

@@ -15,7 +15,6 @@ from official_lite.core import data_errors, data_info
 from official_lite.vision.dataloaders import (
     coco_annotations,
     coco_source,
-    coco_writer,
     embedded_scenes,
     embedded_source,
     tfrecord_source,
@@ -254,7 +253,7 @@ def test_all_sources_give_the_same_records(tmp_path: pathlib.Path):
 
     scenes = embedded_scenes.load_scenes('validation', 12)
     embedded = embedded_source.build_embedded_source(split='validation', num_scenes=12)
-    path = coco_writer.write_coco(embedded, tmp_path / 'coco', get_masks=scenes.get_masks)
+    path = data_makers.write_coco(embedded, tmp_path / 'coco', get_masks=scenes.get_masks)
     coco = coco_source.build_coco_source(str(path), str(tmp_path / 'coco' / 'images'))
     files = tfrecord_writer.write_tfrecords(
         tfrecord_writer.make_examples(embedded), tmp_path / 'part', num_shards=2

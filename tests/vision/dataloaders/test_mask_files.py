@@ -15,13 +15,10 @@ from official_lite.vision.dataloaders import mask_files
 from official_lite.vision.dataloaders.mask_files import IGNORED, LabelMap
 from tests.vision.dataloaders import mask_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 NUMBERS = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 RED, GREEN, BLACK = [255, 0, 0], [0, 255, 0], [0, 0, 0]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def _make_palette_image() -> Image.Image:

@@ -15,7 +15,6 @@ from official_lite.core import randomness
 from official_lite.vision.configs import common
 from official_lite.vision.configs import retinanet as retinanet_cfg
 from official_lite.vision.dataloaders import (
-    coco_writer,
     detection_augmentation,
     input_reader_factory,
     retinanet_input,
@@ -191,7 +190,7 @@ def build_reader(config: Any, **options: Any) -> Any:
 
 def test_each_kind_of_source_is_built(tmp_path: pathlib.Path):
     table = data_makers.make_table([1, 2, 0, 1])
-    annotations = coco_writer.write_coco(table, tmp_path / 'coco')
+    annotations = data_makers.write_coco(table, tmp_path / 'coco')
     [records] = tfrecord_writer.write_tfrecords(
         tfrecord_writer.make_examples(table), tmp_path / 'part'
     )
@@ -290,7 +289,7 @@ def test_labels_out_of_range_are_a_data_error():
 
 
 def test_data_without_boxes_are_refused_for_training_only(tmp_path: pathlib.Path):
-    path = coco_writer.write_coco(data_makers.make_table([0, 0]), tmp_path)
+    path = data_makers.write_coco(data_makers.make_table([0, 0]), tmp_path)
     coco = {'annotation_file': str(path), 'image_dir': str(tmp_path / 'images')}
     fields = {'source': {'type': 'coco', 'coco': coco}}
     with pytest.raises(errors.DataError, match='no boxes at all in 2 examples'):

@@ -54,7 +54,8 @@ def make_tf_example(
     table: table_source.TableSource, index: int = 0, **fields: Any
 ) -> tf.train.Example:
     example = list(tfrecord_writer.make_examples(table))[index]
-    return tfrecord_writer.make_tf_example(dataclasses.replace(example, **fields))
+    serialized = tfrecord_writer.serialize(dataclasses.replace(example, **fields))
+    return tf.train.Example.FromString(serialized)
 
 
 def corrupt(path: pathlib.Path, record: int, *, byte: int = 40) -> None:
