@@ -15,10 +15,10 @@ _BACKBONE = 'backbone'
 
 
 def advise(model: keras.Model, keys: Mapping[str, Any], misfits: Mapping[str, Shape | None]) -> str:
-    """What can be done: in the layers' own words, by another backbone, by leaving parts out.
+    """What can be done: in the layers' own words, and for the rest another backbone or leaving it out.
 
     A layer that can use weights of another shape has a method `explain_misfit(shape)`, which says
-    how.
+    how, or nothing if it cannot.
 
     Args:
         model: The model.
@@ -26,28 +26,33 @@ def advise(model: keras.Model, keys: Mapping[str, Any], misfits: Mapping[str, Sh
         misfits: Key of a variable that does not fit to its shape in the checkpoint; None where there
             is another number of such parts.
     """
-    layers = {
-        variable_keys.identity(variable): layer
-        for layer in model._flatten_layers()
-        if hasattr(layer, 'explain_misfit')
-        for variable in layer.weights
-    }
-    words = {
-        layers[variable_keys.identity(keys[key])].explain_misfit(shape)
-        for key, shape in misfits.items()
-        if shape is not None and variable_keys.identity(keys[key]) in layers
-    }
-    unexplained = [key for key in misfits if variable_keys.identity(keys[key]) not in layers]
-    if any(key.startswith(f'{_BACKBONE}/') for key in unexplained):
-        words.add('build the backbone that it is of: task.model.backbone as its params.yaml has it')
-    modules = _list_layers(list(misfits))
-    if len(set(misfits)) < len(keys):
-        left_out = ','.join(f'-{module}' for module in modules)
-        words.add(
+    own = {key: _explain(model, keys[key], shape) for key, shape in misfits.items()}
+    rest = [key for key, words in own.items() if not words]
+    choices = []
+    if any(key.startswith(f'{_BACKBONE}/') for key in rest):
+        choices.append(
+            'build the backbone that it is of: task.model.backbone as its params.yaml has it'
+        )
+    if rest and len(misfits) < len(keys):
+        left_out = ','.join(f'-{module}' for module in _list_layers(rest))
+        choices.append(
             f'leave out what does not fit: task.init_checkpoint_modules=all,{left_out} '
             '(--modules of import-checkpoint)'
         )
-    return ', or '.join(sorted(words - {''}))
+    words = sorted(set(own.values()) - {''})
+    return ', and '.join([*words, *([', or '.join(choices)] if choices else [])])
+
+
+def _explain(model: keras.Model, variable: Any, shape: Shape | None) -> str:
+    """What the layer of a variable says of another shape, or ''."""
+    if shape is None:
+        return ''
+    identity = variable_keys.identity(variable)
+    for layer in model._flatten_layers():
+        explain = getattr(layer, 'explain_misfit', None)
+        if explain and any(variable_keys.identity(own) == identity for own in layer.weights):
+            return str(explain(shape))
+    return ''
 
 
 def _list_layers(keys: list[str]) -> list[str]:

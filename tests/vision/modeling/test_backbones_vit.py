@@ -237,6 +237,28 @@ def test_embeddings_of_the_same_grid_are_added_as_they_are() -> None:
         np.testing.assert_array_equal(got, values)
 
 
+@pytest.mark.parametrize(
+    ('shape', 'words'),
+    [
+        (
+            (1, 1 + 16, 2),
+            'resize position embeddings of 16 patches, as those of images of another size: '
+            'task.model.backbone.vit.pos_embed_shape=[4,4]',
+        ),
+        (
+            (1, 1 + 15, 2),
+            'resize position embeddings of 15 patches, as those of images of another size: '
+            'task.model.backbone.vit.pos_embed_shape=[rows,columns]',
+        ),
+        ((1, 1 + 16, 3), ''),
+    ],
+)
+def test_what_is_said_of_embeddings_of_another_grid(shape: Any, words: str) -> None:
+    layer = vit.AddPositionEmbs(posemb_target_shape=(2, 3))
+    layer.build((None, 1 + 6, 2))
+    assert layer.explain_misfit(shape) == words
+
+
 @pytest.mark.parametrize('pooler', ['token', 'gap'])
 def test_b19_weights_of_one_size_serve_another(pooler: str) -> None:
     """A model for 32x32 images, and the same weights for 48x80 ones."""
