@@ -136,17 +136,23 @@ def _spread(
         images: As in `_read_points`.
         shape: int32 [4], of the feature map and of the result.
     """
-    batch, height, width, _ = tf.unstack(shape)
+    batch, height, width, channels = tf.unstack(shape)
     size = gradient.shape[1]
     rows, row_weights = _find_neighbours(points[:, 0], points[:, 2], height, size)
     columns, column_weights = _find_neighbours(points[:, 1], points[:, 3], width, size)
     places = images[:, None, None] * height + rows  # [boxes, size, 2]
     places = places[:, :, None, :, None] * width + columns[:, None, :, None, :]
     weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-    shares = (
-        gradient[:, :, :, None, None] * weights[..., None]
-    )  # [boxes, size, size, 2, 2, channels]
-    return tf.reshape(tf.math.unsorted_segment_sum(shares, places, batch * height * width), shape)
+    flat = tf.reshape(places, [-1])
+    num_points = tf.size(flat) // 4
+    indices = tf.stack([flat, tf.range(4 * num_points) // 4], axis=-1)
+    matrix = tf.SparseTensor(  # [pixels, points]
+        tf.cast(indices, tf.int64),
+        tf.reshape(weights, [-1]),
+        tf.cast(tf.stack([batch * height * width, num_points]), tf.int64),
+    )
+    of_points = tf.reshape(gradient, [num_points, channels])
+    return tf.reshape(tf.sparse.sparse_dense_matmul(matrix, of_points), shape)
 
 
 def _find_neighbours(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,27 +224,57 @@ def test_losses_and_gradients(pair: garden_rcnn.RcnnPair) -> None:
     assert np.all(np.greater(got, 0))
 
     pairs = [(one, other) for _, one, other in pair.pairs if _is_trained(pair, one)]
-    gradients = []
-    for call, losses, index in (
-        (pair.call_theirs, garden_losses, 0),
-        (pair.call_ours, maskrcnn_losses, 1),
-    ):
-        variables = [variable_keys.to_tf_variable(p[index]) for p in pairs]
-        with tf.GradientTape() as tape:
-            loss = tf.add_n(_compute_losses(call(True), losses, pair))
-        gradients.append(tape.gradient(loss, variables))
-    errors, bounds = [], []
-    whole = float(tf.linalg.global_norm([g for g in gradients[0] if g is not None]))
-    for (variable, _), theirs, ours in zip(pairs, *gradients, strict=True):
-        assert (theirs is None) == (ours is None), variable.name
-        if theirs is not None:
-            theirs, ours = tf.convert_to_tensor(theirs), tf.convert_to_tensor(ours)
-            errors.append(float(tf.norm(theirs - ours)))
-            bounds.append(1e-2 * float(tf.norm(theirs)) + 1e-4 * whole)
-    np.testing.assert_array_less(errors, bounds)
-    # In deep models more rectifiers turn where features differ by rounding.
-    limit = 1e-2 if _is_small(pair) else 0.15
-    assert np.median(np.divide(errors, bounds)) < limit
+    their_variables, our_variables = (
+        [variable_keys.to_tf_variable(variable) for variable in side]
+        for side in zip(*pairs, strict=True)
+    )
+
+    def compute_theirs() -> list[Any]:
+        return _compute_gradients(pair.call_theirs, garden_losses, their_variables, pair)
+
+    theirs = compute_theirs()
+    ours = _compute_gradients(pair.call_ours, maskrcnn_losses, our_variables, pair)
+    shares = _divide_by_bounds(theirs, ours)
+    assert max(shares) < 1.0
+    # A rectifier or a region that turns where features differ by rounding shows in all layers below.
+    # In deep models of random weights some always do: theirs are then as far from themselves with
+    # images that differ in the last bit.
+    limit = 2e-3
+    if not _is_small(pair):
+        with _change_last_bits(pair):
+            limit = 0.5 * float(np.median(_divide_by_bounds(theirs, compute_theirs())))
+    assert np.median(shares) < limit
+
+
+def _compute_gradients(
+    call: Any, losses: Any, variables: list[tf.Variable], pair: garden_rcnn.RcnnPair
+) -> list[Any]:
+    """Of the sum of all losses."""
+    with tf.GradientTape() as tape:
+        loss = tf.add_n(_compute_losses(call(True), losses, pair))
+    gradients = tape.gradient(loss, variables)
+    return [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+
+def _divide_by_bounds(expected: list[Any], got: list[Any]) -> list[float]:
+    """The errors of the variables' gradients, as shares of what is allowed."""
+    assert [g is None for g in expected] == [g is None for g in got]
+    kept = [(one, other) for one, other in zip(expected, got, strict=True) if one is not None]
+    whole = float(tf.linalg.global_norm([one for one, _ in kept]))
+    return [
+        float(tf.norm(other - one)) / (1e-2 * float(tf.norm(one)) + 1e-4 * whole)
+        for one, other in kept
+    ]
+
+
+@contextlib.contextmanager
+def _change_last_bits(pair: garden_rcnn.RcnnPair) -> Iterator[None]:
+    """Images up to 1e-7 of their values away."""
+    images = pair.images
+    signs = np.random.default_rng(5).choice([-1.0, 1.0], images.shape)
+    pair.images = images * tf.constant(1.0 + 1e-7 * signs, tf.float32)
+    yield
+    pair.images = images
 
 
 def _is_small(pair: garden_rcnn.RcnnPair) -> bool:

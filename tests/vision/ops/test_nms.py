@@ -127,7 +127,8 @@ def test_per_class_equals_a_plain_loop(
 def test_an_overlap_equal_to_the_threshold() -> None:
     boxes = tf.constant([[[0.0, 0, 2, 4], [0, 0, 2, 2]]])  # intersection over union: 0.5
     scores = tf.constant([[[0.9], [0.8]]])
-    arguments = {'max_num_detections': 3, 'score_threshold': 0.1, 'iou_threshold': 0.5}
+    arguments: dict[str, Any] = {'max_num_detections': 3}
+    arguments |= {'score_threshold': 0.1, 'iou_threshold': 0.5}
     suppressed = nms.select_per_class(boxes, scores, **arguments)
     kept = nms.select_per_class(boxes, scores, is_threshold_suppressed=False, **arguments)
     assert [int(s.num_valid[0]) for s in (suppressed, kept)] == [1, 2]
