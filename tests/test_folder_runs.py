@@ -20,9 +20,7 @@ DOG = folder_makers.make_object('dog', 1, 1, 40, 20)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run keeps of its data goes into the test's folder."""
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
+def _fresh_sources(own_cache: None) -> None:
     sources.forget()
 
 

@@ -48,7 +48,7 @@ ELSEWHERE = {
     'parser': 'test_retinanet_input, test_detection_augmentation',
     'decoder': 'test_tfrecord_source',
     'file_type': 'test_tfrecord_source',
-    'skip_corrupt': 'test_tfrecord_source, tests/test_bad_data',
+    'skip_corrupt': 'test_tfrecord_source, tests/bad_input/test_data',
     'num_examples': 'test_retinanet_input',
     'is_training': 'test_input_reader',
     'global_batch_size': 'test_input_reader',

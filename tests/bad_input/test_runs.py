@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests import commands, runs_on_data
+from tests import commands
 from tests.runs_on_data import (
     ANNOTATIONS,
     TRAIN,
@@ -25,23 +25,7 @@ from tests.runs_on_data import (
     tfrecord,
 )
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run keeps of its data goes into the test's folder."""
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
-
-
-@pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
-) -> Callable[..., runs_on_data.Outcome]:
-    return runs_on_data.make_runner(capsys, tmp_path)
-
-
-@pytest.fixture
-def data(tmp_path: pathlib.Path) -> pathlib.Path:
-    return runs_on_data.make_data(tmp_path / 'data')
+pytestmark = pytest.mark.usefixtures('own_cache')
 
 
 def test_evaluation_needs_a_checkpoint(
