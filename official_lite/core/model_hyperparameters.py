@@ -20,10 +20,11 @@ def attach(model: Any, config: Any) -> None:
     These are what `model.save` writes as `.keras`, and SavedModels of `model.export`.
 
     Args:
-        model: The model. None, and one that has a property of this name, stay as they are.
+        model: The model. What is none, and one that has a property of this name, stay as they are.
         config: As in `Hyperparameters.of`. Anything that holds no values is ignored.
     """
-    if model is None or not (isinstance(config, Mapping) or hasattr(config, 'as_dict')):
+    has_values = isinstance(config, Mapping) or hasattr(config, 'as_dict')
+    if not hasattr(model, '__dict__') or not has_values:
         return
     if isinstance(getattr(type(model), 'hyperparameters', None), property):
         return

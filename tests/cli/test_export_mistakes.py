@@ -84,7 +84,8 @@ def test_folders(run: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_exported_folder_is_a_checkpoint(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Also where a folder has the name of the list of checkpoints."""
+    """Also where a folder has the name of the list of checkpoints; params.yaml says of which model."""
     assert _export(run, f'--export_dir={tmp_path}') == 0
     assert checkpoint_files.find_checkpoint(str(tmp_path)) == f'{tmp_path}/checkpoint/ckpt-1'
     assert checkpoint_files.latest_checkpoint(str(tmp_path)) is None
+    assert run_files.load_params(f'{tmp_path}/params.yaml').experiment == _EXPERIMENT

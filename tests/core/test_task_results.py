@@ -143,6 +143,18 @@ def test_optimizers_and_facts_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
         train_lib.resolve(tiny_task.make_config(), tiny_task.TinyTask)
 
 
+class _Twofold(tiny_task.TinyTask):
+    def build_model(self) -> Any:
+        return super().build_model(), 'a note'
+
+
+def test_models_of_a_class() -> None:
+    task = _Twofold(tiny_task.make_config().task)
+    message = r'^_Twofold\.build_model: expected a keras\.Model; received tuple$'
+    with pytest.raises(errors.UsageError, match=message):
+        train_lib.make_trainer(tiny_task.make_config(), task)
+
+
 class _Branching(tiny_task.TinyTask):
     """Of no package: AutoGraph converts its steps."""
 

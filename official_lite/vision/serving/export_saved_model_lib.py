@@ -10,9 +10,15 @@ from typing import Any
 import tensorflow as tf
 
 from official_lite import errors
-from official_lite.core import checkpoint_files, checkpoint_metadata, checkpoints, write_errors
+from official_lite.core import (
+    checkpoint_files,
+    checkpoint_metadata,
+    checkpoints,
+    hyperparameters,
+    run_files,
+    write_errors,
+)
 from official_lite.core import export_base as core_export
-from official_lite.modeling import hyperparams
 from official_lite.vision.configs import image_classification as classification_cfg
 from official_lite.vision.configs import maskrcnn as maskrcnn_cfg
 from official_lite.vision.configs import retinanet as retinanet_cfg
@@ -105,7 +111,8 @@ def export_inference_graph(
             metadata = checkpoint_metadata.make_metadata(params)
             folder = os.path.join(export_dir, export_checkpoint_subdir)
             _save_checkpoint(variables, step, folder, metadata)
-        hyperparams.save_params_dict_to_yaml(params, os.path.join(export_dir, 'params.yaml'))
+        text = hyperparameters.Hyperparameters.of(params).to_yaml()
+        run_files.write_text(os.path.join(export_dir, run_files.PARAMS_FILE), text)
         if log_model_flops_and_params:
             export_module.write_sizes(export_dir)
     return model_dir
