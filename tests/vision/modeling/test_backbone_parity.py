@@ -95,6 +95,8 @@ _RS = {
     'replace_stem_max_pool': True,
     'se_ratio': 0.25,
 }
+# Of residual blocks: theirs ignore `resnetd_shortcut`.
+_RESIDUAL_RS = {name: value for name, value in _RS.items() if name != 'resnetd_shortcut'}
 _SLOW_MOBILENETS = (
     'MobileNetMultiAVG',
     'MobileNetMultiMAX',
@@ -118,7 +120,7 @@ FAMILIES: dict[str, Family] = {
         ),
         (
             *_each('model_id', (26, 34, 101)),
-            {'model_id': 26, 'depth_multiplier': 0.25, 'scale_stem': False, **_RS},
+            {'model_id': 26, 'depth_multiplier': 0.25, 'scale_stem': False, **_RESIDUAL_RS},
         ),
         _each('model_id', (152, 200, 270, 350, 420), se_ratio=0.25),
     ),
@@ -150,7 +152,7 @@ FAMILIES: dict[str, Family] = {
                 'classification_output': True,
                 'activation': 'swish',
                 'norm_epsilon': 1e-5,
-                **{name: value for name, value in _RS.items() if name != 'resnetd_shortcut'},
+                **_RESIDUAL_RS,
             },
         ),
         counted=_each('model_id', (50, 101)),
