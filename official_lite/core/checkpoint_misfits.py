@@ -10,7 +10,7 @@ import keras
 from official_lite.modeling import variable_keys
 
 Shape = tuple[int, ...]
-_MAX_LAYERS = 2
+_MAX_LAYERS = 4
 _BACKBONE = 'backbone'
 
 

@@ -10,6 +10,8 @@ from official_lite.core import checkpoint_misfits, checkpoints
 BACKBONE = 'build the backbone that it is of: task.model.backbone as its params.yaml has it'
 LEAVE_OUT = 'leave out what does not fit: task.init_checkpoint_modules=all,{} (--modules of import-checkpoint)'
 
+HEADS = ('angle', 'boxes', 'classifier', 'depth', 'masks')
+
 
 @keras.saving.register_keras_serializable(package='tests')
 class Resizable(keras.layers.Dense):
@@ -24,8 +26,7 @@ class Model(keras.Model):
         super().__init__()
         stem = Resizable(4, use_bias=False, name='stem')
         self.backbone = keras.Sequential([keras.Input([2]), stem, keras.layers.Dense(4, name='b')])
-        names = ('classifier', 'boxes', 'masks')
-        layers = [keras.layers.Dense(3, use_bias=False, name=name) for name in names]
+        layers = [keras.layers.Dense(3, use_bias=False, name=name) for name in HEADS]
         self.head = keras.Sequential([keras.Input([4]), *layers])
         self(keras.ops.zeros([1, 2]))
 
@@ -42,9 +43,10 @@ class Model(keras.Model):
     [
         ({'head/classifier/kernel': (4, 9)}, LEAVE_OUT.format('-head/classifier')),
         (
-            {'head/classifier/kernel': None, 'head/boxes/kernel': None, 'head/masks/kernel': None},
-            LEAVE_OUT.format('-head'),
+            {'head/classifier/kernel': (3, 9), 'head/boxes/kernel': (9, 3)},
+            LEAVE_OUT.format('-head/boxes,-head/classifier'),
         ),
+        ({f'head/{name}/kernel': None for name in HEADS}, LEAVE_OUT.format('-head')),
         (
             {'backbone/b/kernel': (4, 9), 'head/boxes/kernel': (9, 3)},
             f'{BACKBONE}, or {LEAVE_OUT.format("-backbone/b,-head/boxes")}',
