@@ -21,41 +21,10 @@ from official_lite import errors
 from official_lite.core import checkpoints, initialization
 from official_lite.vision.modeling import classification_model
 from official_lite.vision.modeling.backbones import mobilenet
-from tests import commands, garden_weights
-from tests.vision.dataloaders import class_makers
+from tests.vision import fine_tuning, hub_presets
 
 SIZE = 64
 MOBILENET_FILE = 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
-# Nothing is trained: what was loaded is what is saved.
-LEARNING_RATE = 'trainer.optimizer_config.learning_rate'
-TWO_STEPS = (
-    'trainer.train_steps=2,trainer.steps_per_loop=1,trainer.checkpoint_interval=2,'
-    f'trainer.optimizer_config.warmup.type=null,{LEARNING_RATE}.type=constant,'
-    f'{LEARNING_RATE}.constant.learning_rate=0.0,runtime.mixed_precision_dtype=float32'
-)
-
-
-def _train(tmp_path: pathlib.Path, *overrides: str) -> commands.Result:
-    """Two steps of `classification_custom`."""
-    images = [
-        class_makers.make_record(class_makers.make_image(n, label=n % 4), [n % 4]) for n in range(4)
-    ]
-    records = class_makers.write_records(tmp_path / 'a.tfrecord', images)
-    data = (
-        f"task.train_data.source.type=null,task.train_data.input_path='{records}',"
-        f'task.train_data.global_batch_size=2,task.model.num_classes=4,'
-        f'task.model.input_size=[{SIZE},{SIZE},3]'
-    )
-    flags = [f'--params_override={text}' for text in (data, TWO_STEPS, *overrides)]
-    return commands.run_train(
-        '--experiment=classification_custom', '--mode=train', f'--model_dir={tmp_path}/run', *flags
-    )
-
-
-def _randomize(model: keras.Model) -> None:
-    for index, layer in enumerate(model.layers):
-        if layer.weights and not isinstance(layer, keras.layers.Normalization):
-            garden_weights.randomize_weights(layer, seed=index)
 
 
 def _assert_same_kernels(prefix: pathlib.Path, network: keras.Model) -> None:
@@ -80,14 +49,15 @@ def test_keras_applications(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
     network = keras.applications.MobileNetV2(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
     )
-    _randomize(network)
+    hub_presets.randomize(network)
     folder = tmp_path / 'keras' / 'models'
     folder.mkdir(parents=True)
     with h5py.File(folder / MOBILENET_FILE, 'w') as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, network)
     monkeypatch.setenv('KERAS_HOME', str(tmp_path / 'keras'))
-    result = _train(
+    result = fine_tuning.train(
         tmp_path,
+        [SIZE, SIZE],
         'task.model.backbone.type=mobilenet,task.model.backbone.mobilenet.model_id=MobileNetV2',
         "task.init_checkpoint='keras_applications:MobileNetV2',task.init_checkpoint_modules=backbone",
     )
@@ -107,34 +77,22 @@ def test_keras_applications(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
 def test_keras_hub(tmp_path: pathlib.Path) -> None:
     import keras_hub
 
-    network = keras_hub.models.EfficientNetBackbone(
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
-        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
-        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
-        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
-        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-        stackwise_squeeze_and_excite_ratios=[0.25] * 7,
-        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-        stackwise_block_types=['v1'] * 7,
-    )
-    _randomize(network)
-    preset = tmp_path / 'preset'
-    network.save_to_preset(str(preset))
-    keras_hub.layers.EfficientNetImageConverter(scale=1 / 255).save_to_preset(str(preset))
+    network = hub_presets.make_efficientnet_b0()
+    converter = keras_hub.layers.EfficientNetImageConverter(scale=1 / 255)
+    name = hub_presets.save(network, converter, tmp_path / 'preset')
     backbone = 'task.model.backbone'
-    result = _train(
+    result = fine_tuning.train(
         tmp_path,
+        [SIZE, SIZE],
         f'{backbone}.type=efficientnet,{backbone}.efficientnet.model_id=b0,'
         f'{backbone}.efficientnet.se_ratio=0.25,'
         f'{backbone}.efficientnet.se_inner_activation=swish,'
         'task.model.norm_activation.activation=swish',
-        f"task.init_checkpoint='keras_hub:{preset}',task.init_checkpoint_modules=backbone",
+        f"task.init_checkpoint='{name}',task.init_checkpoint_modules=backbone",
     )
     assert result.exit_code == 0, result.stderr
     text = result.stdout + result.stderr
-    assert f'Initialized from keras_hub:{preset} (of KerasHub): ' in text, text
+    assert f'Initialized from {name} (of KerasHub): ' in text, text
     assert 'missing' not in text.partition('Initialized from')[2].partition('\n')[0]
     _assert_same_kernels(tmp_path / 'run' / 'ckpt-2', network)
 

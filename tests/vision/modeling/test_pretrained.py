@@ -22,7 +22,7 @@ from official_lite.vision.modeling.backbones import (
     zoo,
 )
 from official_lite.vision.ops import image_normalization
-from tests import garden_weights
+from tests.vision import hub_presets
 
 needs_keras_hub = pytest.mark.skipif(
     importlib.util.find_spec('keras_hub') is None, reason='KerasHub is not installed'
@@ -41,13 +41,7 @@ def _application(model_id: str, size: list[int], image_values: str = 'prepared')
 
 
 def _randomize(network: zoo.ZooBackbone) -> None:
-    _randomize_layers(network.get_layer('network'))
-
-
-def _randomize_layers(model: keras.Model) -> None:
-    for index, layer in enumerate(model.layers):
-        if layer.weights and not isinstance(layer, keras.layers.Normalization):
-            garden_weights.randomize_weights(layer, seed=index)
+    hub_presets.randomize(network.get_layer('network'))
 
 
 def _carry(network: Any, backbone: Any, monkeypatch: pytest.MonkeyPatch) -> initialization.Report:
@@ -220,7 +214,7 @@ def _stand_in_for_downloads(monkeypatch: pytest.MonkeyPatch) -> list[keras.Model
 
     def download(function: Any, input_shape: tuple[int, ...]) -> keras.Model:
         model = function(include_top=False, weights=None, input_shape=input_shape)
-        _randomize_layers(model)
+        hub_presets.randomize(model)
         downloaded.append(model)
         return model
 
@@ -264,16 +258,14 @@ def test_numbers_are_those_of_float32_in_a_run_in_bfloat16(
     np.testing.assert_allclose(found, theirs * scale[:, None], rtol=1e-4, atol=1e-5)
 
 
-def _save_preset(backbone: Any, converter: Any, folder: pathlib.Path) -> str:
-    """A preset as KerasHub's own, whose images have the values that ours have."""
-    _randomize_layers(backbone)
-    backbone.save_to_preset(str(folder))
+def _save_preset(network: Any, converter: Any, folder: pathlib.Path) -> str:
+    """A preset whose images have the values that ours have."""
     mean, stddev = image_normalization.MEAN_RGB, image_normalization.STDDEV_RGB
-    converter(
+    images = converter(
         scale=[1 / (255 * value) for value in stddev],
         offset=[-shift / value for shift, value in zip(mean, stddev)],
-    ).save_to_preset(str(folder))
-    return f'keras_hub:{folder}'
+    )
+    return hub_presets.save(network, images, folder)
 
 
 @pytest.mark.slow
@@ -309,18 +301,7 @@ def test_a_resnet_preset_of_keras_hub(tmp_path: pathlib.Path) -> None:
 def test_an_efficientnet_preset_of_keras_hub(tmp_path: pathlib.Path) -> None:
     import keras_hub
 
-    network = keras_hub.models.EfficientNetBackbone(
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
-        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
-        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
-        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
-        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-        stackwise_squeeze_and_excite_ratios=[0.25] * 7,
-        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-        stackwise_block_types=['v1'] * 7,
-    )
+    network = hub_presets.make_efficientnet_b0()
     path = _save_preset(network, keras_hub.layers.EfficientNetImageConverter, tmp_path)
     ours = efficientnet.EfficientNet(
         'b0', _specs(ODD), 0.25, activation='swish', se_inner_activation='swish'
