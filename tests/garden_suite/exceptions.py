@@ -18,10 +18,12 @@ class Exceptions:
     Attributes:
         reasons: Short name of a reason -> the reason in a sentence.
         patterns: Test id, or a pattern in the style of a shell -> short name of the reason.
+        left_out: Short names of the reasons that tell of parts which are not here at all.
     """
 
     reasons: dict[str, str]
     patterns: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
     def find(self, test_id: str) -> str | None:
         """Returns the pattern that covers `test_id`, or None."""
@@ -34,13 +36,18 @@ class Exceptions:
         pattern = self.find(test_id)
         return '' if pattern is None else self.reasons[self.patterns[pattern]]
 
+    def is_left_out(self, test_id: str) -> bool:
+        """Returns whether `test_id` is of a part that is not here at all."""
+        pattern = self.find(test_id)
+        return pattern is not None and self.patterns[pattern] in self.left_out
+
 
 def load_exceptions(path: pathlib.Path = EXCEPTIONS_FILE) -> Exceptions:
     """Reads the exceptions file.
 
     Raises:
         ValueError: An exception gives a reason that is not listed under `reasons`, or a reason is
-            listed and not used.
+            listed and not used, or left out and not listed.
     """
     content = yaml.safe_load(path.read_text(encoding='utf-8'))
     reasons = content['reasons']
@@ -50,4 +57,9 @@ def load_exceptions(path: pathlib.Path = EXCEPTIONS_FILE) -> Exceptions:
     if set(patterns.values()) != set(reasons):
         odd = sorted(set(patterns.values()) ^ set(reasons))
         raise ValueError(f'{path}: reasons listed but unused, or used but not listed: {odd}')
-    return Exceptions(reasons=reasons, patterns=patterns)
+    left_out = tuple(content.get('left_out', ()))
+    if not set(left_out) <= set(reasons):
+        raise ValueError(
+            f'{path}: left_out: no such reason: {sorted(set(left_out) - set(reasons))}'
+        )
+    return Exceptions(reasons=reasons, patterns=patterns, left_out=left_out)

@@ -5,6 +5,7 @@ The file is copied there, so it may import nothing from the tests.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -81,6 +82,11 @@ def _give_symbolic_shapes_as_list(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    """Notes the tests. From here on garbage is collected between tests alone (`clear_session`), and
+    what was imported is not searched for it: a third of the time otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     for item in session.items:
         _write(kind='collected', id=item.nodeid)
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 
 from tests.garden_suite import exceptions as exceptions_lib
 from tests.garden_suite import rename, wheel
@@ -57,6 +56,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'vision/modeling/heads/instance_heads_test.py',
         'vision/modeling/layers/roi_aligner_test.py',
         'vision/modeling/maskrcnn_model_test.py',
+        'vision/ops/mask_ops_test.py',
     ),
     'serving': ('vision/serving/detection_test.py', 'vision/serving/export_*_test.py'),
     'classification': (
@@ -155,25 +155,6 @@ class GroupResult:
         )
 
 
-def make_table(results: Sequence[GroupResult]) -> str:
-    """Markdown: folder of Model Garden -> tests that ran, that pass, and listed exceptions."""
-    counts: dict[str, list[int]] = {}
-    for result in results:
-        for test, outcome in result.outcomes.items():
-            folder = test.split('::')[0].rsplit('/', 1)[0]
-            row = counts.setdefault(folder, [0, 0])
-            row[0] += outcome.status != 'skipped'
-            row[1] += outcome.status == 'passed'
-    rows = [*sorted(counts.items()), ('all', [sum(column) for column in zip(*counts.values())])]
-    lines = ['| folder | tests | pass | |', '|---|---:|---:|---:|']
-    lines += [
-        f'| {name} | {run} | {passed} | {100 * passed / run:.0f}% |'
-        for name, (run, passed) in rows
-        if run
-    ]
-    return '\n'.join(lines)
-
-
 def _copy(source: pathlib.Path, target: pathlib.Path, is_renamed: bool) -> None:
     text = source.read_text(encoding='utf-8')
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -181,13 +162,19 @@ def _copy(source: pathlib.Path, target: pathlib.Path, is_renamed: bool) -> None:
 
 
 def copy_group(
-    official: pathlib.Path, group: str, scratch: pathlib.Path, *, is_renamed: bool = True
+    official: pathlib.Path,
+    group: str,
+    scratch: pathlib.Path,
+    *,
+    is_renamed: bool = True,
+    files: str = '*',
 ) -> list[str]:
     """Copies the group's test files and the helpers to `scratch`; returns the tests' paths."""
     paths = sorted(
         path.relative_to(official).as_posix()
         for pattern in GROUPS[group]
         for path in official.glob(pattern)
+        if fnmatch.fnmatchcase(path.name, files)
     )
     for path in paths:
         _copy(official / path, scratch / path, is_renamed)
@@ -278,13 +265,15 @@ def judge(
     return GroupResult(group, outcomes, unexpected, tuple(stale), output)
 
 
-def run_group(group: str, *, is_renamed: bool = True) -> GroupResult:
+def run_group(group: str, *, is_renamed: bool = True, files: str = '*') -> GroupResult:
     """Runs one group of Model Garden's tests.
 
     Args:
         group: A key of `GROUPS`.
         is_renamed: False runs the tests as they are, against Model Garden itself. That shows which
             of them fail there too.
+        files: Pattern of the names of the test files; those of the group that do not match are
+            left out.
 
     Raises:
         wheel.GardenNotFoundError: There is no tf-models-official and it could not be downloaded.
@@ -292,7 +281,10 @@ def run_group(group: str, *, is_renamed: bool = True) -> GroupResult:
     with tempfile.TemporaryDirectory(prefix='garden_suite_') as name:
         scratch = pathlib.Path(name)
         garden = wheel.find_garden(scratch / 'download')
-        paths = copy_group(garden / 'official', group, scratch, is_renamed=is_renamed)
+        official = garden / 'official'
+        paths = copy_group(official, group, scratch, is_renamed=is_renamed, files=files)
+        if not paths:
+            return GroupResult(group, {}, (), (), '')
         output = _run_pytest(scratch, paths, is_renamed)
         return judge(
             group, paths, _read_outcomes(scratch), exceptions_lib.load_exceptions(), output

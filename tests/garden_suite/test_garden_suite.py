@@ -115,18 +115,3 @@ def test_reasons_must_be_listed(tmp_path: pathlib.Path) -> None:
     path.write_text('reasons: {a: Because.}\nexceptions: {b: [x]}\n', 'utf-8')
     with pytest.raises(ValueError, match=r"used but not listed: \['a', 'b'\]"):
         exceptions.load_exceptions(path)
-
-
-def test_table_by_folder() -> None:
-    outcomes = {
-        'core/a_test.py::T::x': runner.Outcome('passed'),
-        'core/b_test.py::T::x': runner.Outcome('failed'),
-        'core/b_test.py::T::y': runner.Outcome('skipped'),
-        'vision/ops/c_test.py::T::x': runner.Outcome('passed'),
-    }
-    result = runner.judge('core', [], outcomes, exceptions.Exceptions({}, {}))
-    assert runner.make_table([result]).splitlines()[2:] == [
-        '| core | 2 | 1 | 50% |',
-        '| vision/ops | 1 | 1 | 100% |',
-        '| all | 3 | 2 | 67% |',
-    ]
