@@ -119,7 +119,7 @@ def test_a_field_changes_the_labels_of_proposals(name: str) -> None:
     for value in (getattr(params.task.train_data.parser, name), _RPN_VALUES[name][1]):
         setattr(params.task.train_data.parser, name, value)
         task = task_factory.get_task(params.task)
-        targets = task._label_anchors(outputs, labels)
+        targets = task.label_anchors(outputs, labels)
         found.append([*targets['rpn_score_targets'].values(), *targets['rpn_box_targets'].values()])
     assert not all(_is_equal(a, b) for a, b in zip(*found, strict=True))
     assert _RPN_VALUES[name][0] in rpn_labels.label_rpn_anchors_batch.__annotations__

@@ -108,7 +108,7 @@ class MaskRCNNTask(detection_task.DetectionTask):
             over replicas is the loss of the whole batch.
         """
         weights = self.task_config.losses
-        labels = self._label_anchors(outputs, labels)
+        labels = self.label_anchors(outputs, labels)
         losses = {**self._build_rpn_losses(outputs, labels), **self._build_frcnn_losses(outputs)}
         losses['mask_loss'] = self._build_mask_loss(outputs)
         losses['model_loss'] = (
@@ -264,7 +264,7 @@ class MaskRCNNTask(detection_task.DetectionTask):
             where='task.train_data' if params.is_training else 'task.validation_data',
         )
 
-    def _label_anchors(
+    def label_anchors(
         self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """Labels with the targets of the proposal network."""

@@ -84,7 +84,7 @@ class RetinaNetTask(detection_task.DetectionTask):
             of the whole batch.
         """
         losses = self.task_config.losses
-        found = self._compute_losses(outputs, self._label_anchors(outputs, labels))
+        found = self._compute_losses(outputs, self.label_anchors(outputs, labels))
         model_loss = found.cls_loss + losses.box_loss_weight * found.box_loss
         for loss in found.attribute_losses.values():
             model_loss += loss
@@ -114,7 +114,7 @@ class RetinaNetTask(detection_task.DetectionTask):
         self, model: keras.Model, labels: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> dict[str, tf.Tensor]:
         """`build_losses` by name, and the losses of attributes."""
-        labels = self._label_anchors(outputs, labels)
+        labels = self.label_anchors(outputs, labels)
         losses = self.build_losses(outputs=outputs, labels=labels, aux_losses=model.losses)
         named = {self.loss: losses[0], **dict(zip(_LOSS_NAMES, losses))}
         if self._attribute_heads:
@@ -194,10 +194,20 @@ class RetinaNetTask(detection_task.DetectionTask):
             where='task.train_data' if params.is_training else 'task.validation_data',
         )
 
-    def _label_anchors(
+    def label_anchors(
         self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Labels with targets, of weight 0 for examples that only fill the batch."""
+        """Adds the targets of anchors to a batch's labels, which `build_losses` does by itself.
+
+        Args:
+            outputs: What the model puts out: `box_outputs` tell the levels' sizes.
+            labels: As `build_losses` takes them.
+
+        Returns:
+            The labels and, float32, by level and without one: `cls_targets`, `box_targets`,
+            `cls_weights` [batch, anchors], `box_weights` [batch, anchors] and `attribute_targets`.
+            Weights are 0 for examples that only fill the batch.
+        """
         if 'cls_targets' not in labels:
             parser = self.task_config.train_data.parser
             targets = anchor.label_anchors_batch(

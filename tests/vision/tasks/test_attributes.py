@@ -141,7 +141,7 @@ def test_first_losses_of_attributes_by_hand(task: Any) -> None:
         'box_outputs': make(4),
         'attribute_outputs': {'age': make(2), 'colour': make(3), 'shape': make(2)},
     }
-    labelled = task._label_anchors(outputs, labels)
+    labelled = task.label_anchors(outputs, labels)
     found = task._compute_losses(outputs, labelled).attribute_losses
     colours = [labelled['attribute_targets']['colour'][k].numpy().ravel() for k in sizes]
     ages = [labelled['attribute_targets']['age'][k].numpy().reshape(-1, 2) for k in sizes]

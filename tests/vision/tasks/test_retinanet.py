@@ -118,7 +118,7 @@ def test_first_class_loss_has_its_closed_form(task, model, batches):
     """Every score is the prior, so the focal loss follows from the counts of anchors alone."""
     images, labels = batches[0]
     outputs = model(images, training=False)
-    targets = task._label_anchors(outputs, labels)
+    targets = task.label_anchors(outputs, labels)
     num_positives = float(tf.reduce_sum(targets['box_weights']))
     num_values = float(tf.reduce_sum(targets['cls_weights'])) * task.task_config.model.num_classes
     prior, alpha, gamma = 0.01, 0.25, 1.5
@@ -133,7 +133,7 @@ def test_first_class_loss_has_its_closed_form(task, model, batches):
 def test_labels_with_targets_are_used_as_they_are(task, model, batches):
     images, labels = batches[0]
     outputs = model(images, training=False)
-    targets = dict(task._label_anchors(outputs, labels))
+    targets = dict(task.label_anchors(outputs, labels))
     expected = task.build_losses(outputs, labels)
     del targets['boxes'], targets['classes']
     np.testing.assert_allclose(task.build_losses(outputs, targets), expected, rtol=1e-6)
