@@ -53,6 +53,29 @@ def pair_variables(source: Any, target: Any) -> list[tuple[Any, Any]]:
     return pairs
 
 
+def scale_retinanet_predictions(model: Any, images: Any) -> None:
+    """Gives predictions the size that a trained model's have: scores on both sides of 0.05.
+
+    Args:
+        model: Model Garden's RetinaNet.
+        images: Normalised images [batch, height, width, 3].
+    """
+    head = model.head
+    features = model.backbone(images, training=False)
+    if model.decoder is not None:
+        features = model.decoder(features, training=False)
+    predictions = head(features, training=False)
+    for predictors, by_level, stddev, mean in (
+        (head._classifier, predictions[0], 1.5, -5.0),
+        (head._box_regressor, predictions[1], 0.5, 0.0),
+    ):
+        spread = np.std(np.concatenate([np.ravel(x) for x in by_level.values()]))
+        for predictor in predictors if isinstance(predictors, Sequence) else [predictors]:
+            kernel = predictor.weights[0]
+            kernel.assign(kernel * (stddev / spread))
+            predictor.bias.assign(np.full(predictor.bias.shape, mean, np.float32))
+
+
 def _check_complete(expected: Sequence[Any], found: Sequence[Any], side: str) -> None:
     keys = {id(variable) for variable in found}
     missing = [getattr(v, 'path', v.name) for v in expected if id(v) not in keys]

@@ -95,24 +95,7 @@ class DetectorPair:
             variance = layer.moving_variance
             variance.assign(0.5 * (variance + tf.reduce_mean(variance)))
         if not keep_head:
-            self._scale_predictions()
-
-    def _scale_predictions(self) -> None:
-        """Gives predictions the size that a trained model's have: scores on both sides of 0.05."""
-        head = self.theirs.head
-        features = self.theirs.backbone(normalize(self.images), training=False)
-        if self.theirs.decoder is not None:
-            features = self.theirs.decoder(features, training=False)
-        predictions = head(features, training=False)
-        for predictors, index, stddev, mean in (
-            (head._classifier, 0, 1.5, -5.0),
-            (head._box_regressor, 1, 0.5, 0.0),
-        ):
-            flat = tf.concat([tf.reshape(x, [-1]) for x in predictions[index].values()], 0)
-            for predictor in tf.nest.flatten([predictors]):
-                kernel = predictor.weights[0]
-                kernel.assign(kernel * stddev / tf.math.reduce_std(flat))
-                predictor.bias.assign(tf.fill(predictor.bias.shape, mean))
+            garden_weights.scale_retinanet_predictions(self.theirs, normalize(self.images))
 
     def carry(self) -> None:
         """Gives ours the weights of theirs."""

@@ -40,25 +40,11 @@ class Pair:
         self.pairs = []
         for part in self.theirs.checkpoint_items.values():
             garden_weights.randomize_weights(part, seed)
-        self._scale_predictions(_normalize(_make_images(size)))
+        garden_weights.scale_retinanet_predictions(self.theirs, _normalize(_make_images(size)))
         for name, part in self.theirs.checkpoint_items.items():
             pairs = garden_weights.pair_variables(part, self.ours.checkpoint_items[name])
             self.pairs += [(name, *pair) for pair in pairs]
         self.carry()
-
-    def _scale_predictions(self, images: tf.Tensor) -> None:
-        """Gives predictions the size that a trained model's have: scores on both sides of 0.05."""
-        head = self.theirs.head
-        for predictors, index, stddev, mean in (
-            (head._classifier, 0, 1.5, -5.0),
-            (head._box_regressor, 1, 0.5, 0.0),
-        ):
-            predictions = _frozen_predictions(self.theirs, images)[index]
-            flat = tf.concat([tf.reshape(x, [-1]) for x in predictions.values()], 0)
-            for predictor in tf.nest.flatten([predictors]):
-                kernel = predictor.weights[0]
-                kernel.assign(kernel * stddev / tf.math.reduce_std(flat))
-                predictor.bias.assign(tf.fill(predictor.bias.shape, mean))
 
     def carry(self) -> None:
         for _, theirs, ours in self.pairs:
