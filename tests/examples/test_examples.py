@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import PIL.Image
 import pytest
 
 pytest.importorskip('sklearn', reason='the embedded data needs scikit-learn (the extra `demo`)')
@@ -65,3 +66,13 @@ def test_library(repo: pathlib.Path, tmp_path: pathlib.Path):
         assert 0 <= ymin < ymax <= 128
         assert 0 <= xmin < xmax <= 128
     assert (tmp_path / 'saved_model' / 'saved_model.pb').exists()
+
+
+@pytest.mark.slow
+def test_augmentation(repo: pathlib.Path, tmp_path: pathlib.Path):
+    picture = tmp_path / 'augmentation.png'
+    run(f'python examples/augmentation.py --picture={picture}', repo)
+    with PIL.Image.open(picture) as drawn, PIL.Image.open(repo / 'docs/augmentation.png') as shown:
+        assert drawn.size == shown.size
+        # Scenes, and not one colour: all that the palette has is used.
+        assert len(drawn.getcolors()) > 32

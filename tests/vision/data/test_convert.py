@@ -23,12 +23,9 @@ from official_lite.vision.dataloaders import (
 from official_lite.vision.dataloaders import source as source_lib
 from tests.vision.dataloaders import data_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 COUNTS = [2, 0, 3, 1, 0, 4, 1]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def make_source() -> table_source.TableSource:

@@ -25,10 +25,7 @@ from official_lite.vision.dataloaders import (
 from official_lite.vision.dataloaders import source as source_lib
 from tests.vision.dataloaders import data_makers, folder_makers
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
+pytestmark = pytest.mark.usefixtures('own_cache')
 
 
 def assert_survives(source: source_lib.Source, folder: pathlib.Path) -> convert.Conversion:

@@ -24,12 +24,9 @@ from official_lite.vision.dataloaders import (
 )
 from tests.vision.dataloaders import class_makers, mask_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 IGNORE = 255
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def _make_folders(root: pathlib.Path) -> labelled_images.LabelledImageSource:
