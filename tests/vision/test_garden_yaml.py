@@ -46,6 +46,8 @@ SMALL = {
         'task.model.decoder.aspp.pool_kernel_size=[64,128]'
     ),
 }
+# 632 million weights: the moments of AdamW, which the files of ViT-L/16 run, would take 5 GB.
+WITHOUT_MOMENTS = ('imagenet_vith14_i384_gpu',)
 # Wrong in itself: a list without a comma, and an id of MobileDet's in the branch of MobileNet.
 WRONG = {
     'coco_mobiledetcpu_tpu': (
@@ -203,14 +205,17 @@ def test_a_file_trains_a_step(
 ) -> None:
     """With small images in float32 on this machine; all else as the file has it."""
     monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
-    family = path.split('/')[0]
+    family, _, name = path.partition('/')
+    small = SMALL[family]
+    if name in WITHOUT_MOMENTS:
+        small += ',trainer.optimizer_config.optimizer.type=sgd'
     flags = [
         'train.py',
         '--dry_run',
         f'--experiment={experiment}',
         f'--config_file={FOLDER}/{path}.yaml',
         f"--params_override=task.train_data.input_path='{_write_records(family, tmp_path)}',"
-        f'task.train_data.global_batch_size=2,{SMALL[family]}',
+        f'task.train_data.global_batch_size=2,{small}',
         '--params_override=runtime.distribution_strategy=one_device,runtime.enable_xla=false,'
         "runtime.mixed_precision_dtype=float32,runtime.all_reduce_alg=null,task.init_checkpoint=''",
     ]
