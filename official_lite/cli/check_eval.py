@@ -25,10 +25,11 @@ def main(argv: list[str]) -> int:
         argv: Program name and flags.
     """
     values, _ = arguments.parse_flags(argv, common_flags.define_config_flags, _DESCRIPTION)
-    config = parsing.parse_experiment(values).config
+    parsed = parsing.parse_experiment(values)
+    config = parsed.config
     if not hasattr(config.task, 'use_coco_metrics'):
         raise errors.UsageError(
-            'this experiment has no boxes to evaluate', where=f'--experiment={values.experiment}'
+            'this experiment has no boxes to evaluate', where=f'--experiment={parsed.experiment}'
         )
     run_checks.check_runnable(config, 'eval')
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')

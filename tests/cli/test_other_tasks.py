@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from official_lite import cli
@@ -14,10 +16,14 @@ from official_lite import cli
     ],
 )
 def test_boxes_are_asked_for(
-    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    message: str,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = cli.main(['official-lite', *command, '--experiment=classification_custom'])
-    assert code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert '--experiment=classification_custom' in error
+    config = tmp_path / 'params.yaml'
+    config.write_text('experiment: classification_custom\n')
+    for flag in ('--experiment=classification_custom', f'--config_file={config}'):
+        assert cli.main(['official-lite', *command, flag]) == 2
+        error = capsys.readouterr().err
+        assert error == f'error: --experiment=classification_custom: {message}\n'

@@ -209,7 +209,7 @@ def build_parser(
         where: Its path in the experiment, for messages.
 
     Raises:
-        UsageError: A field asks for what is not there.
+        UsageError: A field asks for what is not there, or the size is not known.
     """
     return Parser(
         **get_parser_arguments(
@@ -233,6 +233,13 @@ def get_parser_arguments(
     """The arguments of a `Parser` that a config stands for; see `build_parser`."""
     config = parser_config
     _refuse_unsupported(config, where)
+    if None in output_size[:2]:
+        raise errors.UsageError(
+            'nothing says how large images become',
+            where='task.model.input_size',
+            expected='height and width in px, for data',
+            received=str(list(output_size)),
+        )
     size = [int(length) for length in output_size[:2]]
     stride = 2**max_level
     if not config.pad and any(length % stride for length in size):

@@ -99,6 +99,10 @@ class SemanticSegmentationTask(vision_task.VisionTask):
             where='task.train_data' if params.is_training else 'task.validation_data',
         )
 
+    def _count_channels(self, params: exp_cfg.DataConfig) -> int:
+        features = [params.image_feature, *params.additional_dense_features]
+        return sum(feature.num_channels for feature in features)
+
     def build_losses(
         self,
         labels: Mapping[str, Any],
