@@ -21,7 +21,8 @@ Model Garden too, and count nowhere.
 Run on {dates}, on CPU, with {versions}.
 """
 _NOTE = """\
-*Left out*: of parts that are not here at all (language models, video, orbit, pruning); they count in no rate.
+*Left out*: of parts that are not here at all (language models, video, orbit, pruning,
+a second interface for exports); they count in no rate.
 """
 _GARDEN_NOTE = """\
 *Of Model Garden's*: of the tests that pass in Model Garden itself and are not left out, those that pass here.
