@@ -28,13 +28,19 @@ class Result:
     cpu_secs: float
 
 
-def run_train(*args: str, python_args: tuple[str, ...] = (), cwd: pathlib.Path = REPO) -> Result:
+def run_train(
+    *args: str,
+    python_args: tuple[str, ...] = (),
+    cwd: pathlib.Path = REPO,
+    timeout_secs: float | None = 300,
+) -> Result:
     """Runs `train.py` with these arguments.
 
     Args:
         *args: Flags, as on the command line.
         python_args: Flags of the interpreter.
         cwd: The folder to run in.
+        timeout_secs: How long it may take. None means as long as it likes.
     """
     command = [sys.executable, *python_args, str(REPO / 'train.py'), *args]
     environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'COLUMNS': '200'}
@@ -48,7 +54,7 @@ def run_train(*args: str, python_args: tuple[str, ...] = (), cwd: pathlib.Path =
         stderr=subprocess.PIPE,
     )
     before = os.times()
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=timeout_secs)
     after = os.times()
     cpu_secs = (after.children_user - before.children_user) + (
         after.children_system - before.children_system
