@@ -12,6 +12,8 @@ from official_lite.core import exp_factory
 from official_lite.vision.configs import image_classification as exp_cfg
 from tests.vision.dataloaders import class_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 BACKBONE = 'task.model.backbone'
 _VIT = f'{BACKBONE}.vit.model_name=vit-ti16'
 # What is made smaller; models are the experiment's own, or the smallest of the same kind.
@@ -37,11 +39,6 @@ TWO_STEPS = (
     'trainer.validation_interval=2,trainer.checkpoint_interval=2,trainer.summary_interval=2,'
     'runtime.mixed_precision_dtype=float32'
 )
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def test_all_experiments_are_listed() -> None:

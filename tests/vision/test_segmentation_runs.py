@@ -13,6 +13,8 @@ from official_lite.core import exp_factory
 from official_lite.vision.configs import semantic_segmentation as exp_cfg
 from tests.vision.dataloaders import mask_makers, test_segmentation_records
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 RESNET = 'task.model.backbone.dilated_resnet.model_id=50'
 SIZE = 'task.train_data.output_size=[64,64],task.validation_data.output_size=[64,64]'
 CROP = f'{SIZE},task.train_data.crop_size=[64,64]'
@@ -36,11 +38,6 @@ EXPERIMENTS = {
 }
 ORDINARY = ('seg_resnetfpn_pascal',)
 LAST_CLASS = {'pascal': 20, 'cityscapes': 18}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from official_lite.vision.configs import image_classification as exp_cfg
 from official_lite.vision.tasks import image_classification
 from tests.vision.dataloaders import class_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 NUM_CLASSES = 4
 RANDOM = np.random.default_rng(5)
 LOGITS = RANDOM.normal(size=[6, NUM_CLASSES]).astype(np.float32)
@@ -27,11 +29,6 @@ LABELS = np.array([0, 3, 2, 2, 1, 0], np.int32)
 MIXED = (0.7 * np.eye(4)[LABELS] + 0.2 * np.eye(4)[LABELS[::-1]] + 0.1 / 4).astype(np.float32)
 MANY = RANDOM.integers(0, 2, [6, NUM_CLASSES]).astype(np.int32)
 MIXING = {'mixup_and_cutmix': {'label_smoothing': 0.1}}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 def make_task(**fields: Any) -> image_classification.ImageClassificationTask:

@@ -22,12 +22,9 @@ from official_lite.vision.losses import segmentation_losses
 from official_lite.vision.tasks import segmentation_pictures, semantic_segmentation
 from tests.vision.dataloaders import mask_makers
 
+pytestmark = pytest.mark.usefixtures('own_cache')
+
 NUM_CLASSES = 3
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('OFFICIAL_LITE_CACHE', str(tmp_path / 'cache'))
 
 
 @pytest.fixture
