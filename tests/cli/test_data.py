@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -109,7 +110,8 @@ def test_a_source_stands_in_place_of_the_experiments_data() -> None:
     coco = data.data_config.source.coco
     assert (coco.annotation_file, coco.image_dir) == ('a.json', 'images')
     assert not data.data_config.input_path
-    assert data.config.task.model.input_size == [640, 640, 3]
+    model: Any = data.config.task.model
+    assert model.input_size == [640, 640, 3]
     assert data.where == 'task.train_data'
 
 
@@ -125,7 +127,8 @@ def test_commas_of_patterns_are_their_own() -> None:
     assert data.data_config.source.tfrecord.input_path == 'gs://a/b-*,c-*'
     assert data.where == 'task.validation_data'
     # All else is as in the file for own data.
-    assert data.config.task.model.input_size == [512, 512, 3]
+    model: Any = data.config.task.model
+    assert model.input_size == [512, 512, 3]
 
 
 def test_nothing_is_kept_in_memory() -> None:
