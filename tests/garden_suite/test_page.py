@@ -51,9 +51,9 @@ def test_recorded_failures_are_the_listed_exceptions() -> None:
     assert unused == []
 
 
-# 11 of its 84 are parameters of one test: that sequences of sequences are refused, which are allowed
-# here.
-_LOWEST_RATES = {'hyperparams': 0.82}
+# Of `hyperparams` 11 of 84 are parameters of one test, that sequences of sequences are refused; of
+# `core` 11 of 70 expect what differs on purpose (loss scaling, evaluation without a checkpoint, ...).
+_LOWEST_RATES = {'core': 0.84, 'hyperparams': 0.82}
 
 
 def test_nine_tenths_of_each_group_pass() -> None:
