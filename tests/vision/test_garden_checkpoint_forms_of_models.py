@@ -1,4 +1,4 @@
-"""Every form of checkpoint, of whole detectors, R-CNNs and segmenters that Model Garden writes."""
+"""Every form of checkpoint that Model Garden writes, of every family but resnet."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ pytestmark = [pytest.mark.garden, pytest.mark.slow]
 
 # Family -> experiment that Model Garden trains it with.
 EXPERIMENTS = {
+    'dilated_resnet': 'resnet_imagenet',
+    'mobilenet_v2': 'mobilenet_imagenet',
+    'efficientnet': 'resnet_imagenet',
+    'spinenet': 'resnet_imagenet',
+    'mobiledet': 'resnet_imagenet',
     'vit': 'deit_imagenet_pretrain',
     'retinanet': 'retinanet_resnetfpn_coco',
     'mask_rcnn': 'maskrcnn_resnetfpn_coco',
