@@ -155,7 +155,14 @@ FAMILIES: dict[str, Family] = {
                 **_RESIDUAL_RS,
             },
         ),
-        counted=_each('model_id', (50, 101)),
+        # Theirs has no pyramid of its own accord.
+        counted=_each(
+            'model_id',
+            (50, 101),
+            upsample_repeats=list(resnet_unet.UPSAMPLE_REPEATS),
+            upsample_filters=list(resnet_unet.UPSAMPLE_FILTERS),
+            upsample_kernel_sizes=list(resnet_unet.UPSAMPLE_KERNEL_SIZES),
+        ),
     ),
     'mobilenet': Family(
         mobilenet.MobileNet,
