@@ -301,7 +301,12 @@ def test_a_run_from_folders(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
             'task.evaluation.precision_and_recall_thresholds=[0.2,0.5]',
             'task.evaluation.report_per_class_precision_and_recall=true',
         ),
-        ('runtime.mixed_precision_dtype=bfloat16', 'task.train_data.repeated_augment=2'),
+        (
+            'runtime.mixed_precision_dtype=bfloat16',
+            'task.train_data.repeated_augment=2',
+            # On maps one pixel wide TensorFlow's gradients in bfloat16 are wrong.
+            'task.model.input_size=[32,32,3]',
+        ),
     ],
 )
 def test_runs_with_other_losses_and_metrics(
