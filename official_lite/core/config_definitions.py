@@ -64,7 +64,8 @@ class DataConfig(hyperparams.Config):
         cache: Whether the encoded examples are kept in memory; what is random stays random.
         cycle_length: Files read in turn. None means 8, or as many as there are.
         block_length: Consecutive examples taken from one file before the next one's turn.
-        ram_budget: GB of host memory that tf.data may use. None means half of what is free.
+        ram_budget: GB of host memory that tf.data may use, within which it tunes parallelism and
+            buffers. None means no limit.
         deterministic: Whether examples keep their order when one takes longer than the next. None
             means yes.
         sharding: Whether each worker reads its own share of the examples.
@@ -80,8 +81,10 @@ class DataConfig(hyperparams.Config):
         apply_tf_data_service_before_batching: Whether the service hands over single examples.
         trainer_id: Which of several trainers that share a service this one is. None: the only one.
         seed: Seed of order and augmentation. None means `runtime.seed`.
-        prefetch_buffer_size: Batches prepared ahead. None lets tf.data decide.
-        autotune_algorithm: tf.data's way of tuning parallelism. None means its default.
+        prefetch_buffer_size: Batches prepared ahead. None means two, or what tf.data finds best where
+            it tunes.
+        autotune_algorithm: tf.data's way of tuning parallelism and buffers. None without a ram_budget:
+            it does not tune, and decodes as many examples at a time as there are processors.
         num_examples: Number of examples, which overrides the count that is taken from the data.
             None means count; so does -1, as Model Garden's files have it.
         skip_corrupt: Whether records and images that cannot be read are skipped and counted. If

@@ -19,6 +19,7 @@ __all__ = ['InputReader', 'ReaderOptions']
 
 # Varying lengths are rounded up to a multiple of this, so that a compiled step sees few shapes.
 _LENGTH_MULTIPLE = 8
+_NUM_PREFETCHED = 2  # batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +32,12 @@ class ReaderOptions:
         sharding: Whether each worker reads its own share.
         deterministic: Whether examples keep their order when one takes longer than the next. None
             means yes.
-        prefetch_buffer_size: Batches prepared ahead. None lets tf.data decide.
-        ram_budget_gb: Memory for tf.data's buffers. None lets tf.data decide.
-        autotune_algorithm: Name in `tf.data.experimental.AutotuneAlgorithm`. None: the default.
+        prefetch_buffer_size: Batches prepared ahead. None means two, or what tf.data finds best where
+            it tunes.
+        ram_budget_gb: Memory for tf.data's buffers, which it then tunes. None means no limit.
+        autotune_algorithm: Name in `tf.data.experimental.AutotuneAlgorithm`, by which it tunes them.
+            None without a limit: it does not, and decodes as many examples at a time as there are
+            processors.
         num_threads: Threads of the pipeline. None means the shared pool.
         max_num_instances: Length that boxes are padded to (and cut at) where every batch must have
             the same shape, as on TPUs. None means as many as the batch needs, a multiple of 8.
@@ -125,7 +129,9 @@ class InputReader:
         if service and not service.is_before_batching:
             dataset = service.apply(dataset)
         size = self._options.prefetch_buffer_size
-        dataset = dataset.prefetch(tf.data.AUTOTUNE if size is None else size)
+        if size is None:
+            size = tf.data.AUTOTUNE if self._is_tuned() else _NUM_PREFETCHED
+        dataset = dataset.prefetch(size)
         return dataset.with_options(self._make_tf_options())
 
     def _get_replica_batch_size(self, context: tf.distribute.InputContext | None) -> int:
@@ -200,6 +206,15 @@ class InputReader:
         }
         return {**labels, **padded}
 
+    def _is_tuned(self) -> bool:
+        """Whether tf.data tunes the pipeline: only where a field asks for it.
+
+        The thread that tunes may miss that its iterator ends, and hold it, and the end of a run, until
+        its next round: up to a minute. On few processors tuning makes nothing faster.
+        """
+        chosen = self._options
+        return chosen.ram_budget_gb is not None or chosen.autotune_algorithm is not None
+
     def _make_tf_options(self) -> tf.data.Options:
         options = tf.data.Options()
         chosen = self._options
@@ -207,6 +222,7 @@ class InputReader:
         options.experimental_distribute.auto_shard_policy = (
             tf.data.experimental.AutoShardPolicy.OFF  # each worker already reads its own share
         )
+        options.autotune.enabled = self._is_tuned()
         if chosen.ram_budget_gb is not None:
             options.autotune.ram_budget = chosen.ram_budget_gb << 30
         if chosen.autotune_algorithm is not None:

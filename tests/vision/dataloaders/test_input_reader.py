@@ -238,7 +238,14 @@ def test_options_reach_tf_data(table: table_source.TableSource):
     assert options.autotune.ram_budget == 2 << 30
     assert options.threading.private_threadpool_size == 1
     assert options.autotune.autotune_algorithm.name == 'HILL_CLIMB'
+    assert options.autotune.enabled
     assert make_reader(table).read().options().deterministic is True
+
+
+def test_an_iterator_ends_at_once_unless_tuning_is_asked_for(table: table_source.TableSource):
+    assert make_reader(table).read().options().autotune.enabled is False
+    for chosen in ({'ram_budget_gb': 1}, {'autotune_algorithm': 'STAGE_BASED'}):
+        assert make_reader(table, **chosen).read().options().autotune.enabled
 
 
 def test_batch_sizes_that_do_not_fit_are_refused(table: table_source.TableSource):
