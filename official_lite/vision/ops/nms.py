@@ -11,6 +11,7 @@ out by an overlap of up to 0.5 goes on taking out others, and fewer detections r
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
@@ -139,6 +140,14 @@ def select_class_agnostic(
     is_valid = tf.sequence_mask(selection.num_valid, max_num_detections)
     chosen = tf.gather(classes, selection.indices, batch_dims=1)
     return selection._replace(classes=tf.where(is_valid, chosen, 0))
+
+
+def warn_not_soft(version: str) -> None:
+    """Warns that a version of suppression does not follow `soft_nms_sigma`."""
+    warnings.warn(
+        f"soft_nms_sigma has no effect with nms_version={version!r}: soft suppression is part of 'v1'",
+        stacklevel=4,
+    )
 
 
 def select_soft(

@@ -51,7 +51,8 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
             neither, nearly greedy, with fixed shapes (see `ops.nms_v3`). 'tflite': see
             `ops.tflite_postprocess`.
         use_cpu_nms: Whether suppression is placed on the CPU.
-        soft_nms_sigma: Width of soft suppression ('v1' only), or None for none.
+        soft_nms_sigma: Width of soft suppression, or None for none. Other versions than 'v1' have none,
+            and warn.
         tflite_post_processing_config: Options of 'tflite' by the names of
             `tflite_postprocess.PostprocessOptions`, and `normalize_anchor_coordinates` (boxes are
             shares of the network's input, or of `input_image_size`) and `omit_nms` (predictions
@@ -218,7 +219,7 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
         if config['nms_version'] == 'v3':
             select = functools.partial(self._select_v3, row_sizes=row_sizes)
             scores = logits  # the order of logits is finer than that of scores
-        elif config['soft_nms_sigma'] is not None:
+        elif config['soft_nms_sigma'] is not None and config['nms_version'] == 'v1':
             select, scores = nms.select_soft, tf.sigmoid(logits)
             arguments |= {
                 'pre_nms_top_k': config['pre_nms_top_k'],
@@ -311,7 +312,7 @@ class MultilevelDetectionGenerator(keras.layers.Layer):
 
 
 def _check_options(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for options that do not go together."""
+    """Raises ValueError for options that do not go together; warns of one without an effect."""
     version = config['nms_version']
     if version not in NMS_VERSIONS:
         raise ValueError(
@@ -324,9 +325,7 @@ def _check_options(config: Mapping[str, Any]) -> None:
             'Expected use_class_agnostic_nms=False. Received: True'
         )
     if config['soft_nms_sigma'] is not None and version != 'v1':
-        raise ValueError(
-            f"Soft suppression is part of 'v1'. Expected nms_version='v1'. Received: {version!r}"
-        )
+        nms.warn_not_soft(version)
     if config['apply_nms'] and not config['decode_boxes']:
         raise ValueError(
             'Boxes that are not decoded cannot be suppressed. '

@@ -28,7 +28,8 @@ class DetectionGenerator(region_layer.RegionLayer):
         nms_version: 'v2' and, if not soft, 'v1': an overlap equal to the threshold suppresses, and
             boxes clipped to the image's first corner are no detections. 'batched': neither.
         use_cpu_nms: Whether suppression is placed on the CPU.
-        soft_nms_sigma: Width of soft suppression ('v1' only), or None for none.
+        soft_nms_sigma: Width of soft suppression, or None for none. Other versions than 'v1' have none,
+            and warn.
         use_sigmoid_probability: Whether each class is scored by itself.
 
     Raises:
@@ -65,10 +66,7 @@ class DetectionGenerator(region_layer.RegionLayer):
         if nms_version not in NMS_VERSIONS:
             raise ValueError(f'Expected nms_version of {NMS_VERSIONS}. Received: {nms_version!r}')
         if soft_nms_sigma is not None and nms_version != 'v1':
-            raise ValueError(
-                "soft_nms_sigma works with nms_version='v1' only. "
-                f'Received: soft_nms_sigma={soft_nms_sigma}, nms_version={nms_version!r}'
-            )
+            nms.warn_not_soft(nms_version)
 
     @property
     def apply_nms(self) -> bool:
@@ -148,7 +146,7 @@ class DetectionGenerator(region_layer.RegionLayer):
             'score_threshold': config['pre_nms_score_threshold'],
             'iou_threshold': config['nms_iou_threshold'],
         }
-        if config['soft_nms_sigma'] is not None:
+        if config['soft_nms_sigma'] is not None and config['nms_version'] == 'v1':
             return nms.select_soft(
                 boxes,
                 scores,

@@ -220,7 +220,6 @@ def test_without_decoding() -> None:
             {'nms_version': 'tflite', 'use_class_agnostic_nms': True},
             'own use_regular_nms is on. Expected use_class_agnostic_nms=False',
         ),
-        ({'nms_version': 'v2', 'soft_nms_sigma': 0.5}, "Soft .*nms_version='v1'"),
         ({'decode_boxes': False}, 'Expected apply_nms=False with decode_boxes=False'),
         ({'box_coder_weights': [1.0, 1.0, 0.0, 1.0]}, 'four positive numbers'),
     ],
@@ -228,6 +227,14 @@ def test_without_decoding() -> None:
 def test_options_that_are_refused(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         detection_generator.MultilevelDetectionGenerator(**options)
+
+
+def test_soft_suppression_of_another_version_is_none() -> None:
+    inputs = _make_case('few')
+    with pytest.warns(UserWarning, match="soft_nms_sigma has no effect with nms_version='v2'"):
+        layer = _make_generator(nms_version='v2', soft_nms_sigma=0.5)
+    found, hard = layer(**inputs), _make_generator(nms_version='v2')(**inputs)
+    np.testing.assert_array_equal(found['detection_scores'], hard['detection_scores'])
 
 
 def test_shapes_that_are_refused() -> None:

@@ -79,7 +79,7 @@ def test_v2_is_greedy_below_a_threshold_of_a_half() -> None:
 
 
 def test_options_that_do_not_go_together() -> None:
-    with pytest.raises(ValueError, match="soft_nms_sigma works with nms_version='v1' only"):
+    with pytest.warns(UserWarning, match="soft_nms_sigma has no effect with nms_version='v2'"):
         roi_detection_generator.DetectionGenerator(nms_version='v2', soft_nms_sigma=0.3)
     with pytest.raises(ValueError, match='Expected nms_version of'):
         roi_detection_generator.DetectionGenerator(nms_version='v9')
