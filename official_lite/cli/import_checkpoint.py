@@ -135,15 +135,20 @@ def _compare(
     report: Any,
 ) -> int:
     """Prints how far outputs are from Model Garden's; 1 if they are not the same."""
+    from official_lite.core import checkpoint_conversion
     from official_lite.garden import comparison
 
     reason = ''
-    if not comparison.is_available():
+    if not checkpoint_conversion.is_of_model_garden(path):
+        reason = 'the checkpoint is one of official_lite'
+    elif not comparison.is_available():
         reason = 'tf-models-official is not installed'
     elif not report.is_complete:
         reason = 'parts were left out'
     elif values.averages:
         reason = 'its model has the weights, and not the averages'
+    elif not comparison.has_experiment(parsed.experiment):
+        reason = f'it has no experiment {parsed.experiment}'
     if reason:
         print(f"Outputs are not compared with Model Garden's: {reason}.")
         return 0

@@ -29,6 +29,11 @@ def find_params_file(path: str) -> str:
     return ''
 
 
+def is_of_model_garden(path: str) -> bool:
+    """Whether a checkpoint, what `find_checkpoint` returned, has a graph of objects; ours have none."""
+    return garden_checkpoints.read_object_graph(checkpoints.CheckpointSource(path)) is not None
+
+
 def convert(
     model: keras.Model,
     source: str,

@@ -49,6 +49,15 @@ def is_available() -> bool:
     return importlib.util.find_spec('official') is not None
 
 
+def has_experiment(name: str) -> bool:
+    """Whether Model Garden has an experiment of that name."""
+    try:
+        _get_config(name)
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
 def build_garden_model(experiment: str, overrides: Sequence[str] = ()) -> Any:
     """Builds the model of an experiment of Model Garden's.
 
@@ -57,21 +66,22 @@ def build_garden_model(experiment: str, overrides: Sequence[str] = ()) -> Any:
         overrides: What it changes: config files, and texts as those of `--params_override`.
 
     Raises:
-        UsageError: Model Garden has no such experiment.
+        LookupError: Model Garden has no such experiment.
     """
-    from official.core import exp_factory, task_factory
+    from official.core import task_factory
     from official.modeling import hyperparams
-    from official.vision import registry_imports  # noqa: F401  # registers the experiments
 
-    try:
-        params = exp_factory.get_exp_config(experiment)
-    except (LookupError, ValueError) as error:
-        raise errors.UsageError(
-            'Model Garden has no such experiment', where=f'--experiment={experiment}'
-        ) from error
+    params = _get_config(experiment)
     for source in overrides:
         params = hyperparams.override_params_dict(params, source, is_strict=False)
     return task_factory.get_task(params.task).build_model()
+
+
+def _get_config(experiment: str) -> Any:
+    from official.core import exp_factory
+    from official.vision import registry_imports  # noqa: F401  # registers the experiments
+
+    return exp_factory.get_exp_config(experiment)
 
 
 def compare_models(

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from official_lite import cli
-from official_lite.core import initialization, parsing, run_files, task_factory
+from official_lite.core import checkpoints, initialization, parsing, run_files, task_factory
 from official_lite.garden import model_outputs
 from tests import commands, garden_checkpoints
 from tests.vision import test_garden_checkpoints as families
@@ -199,9 +200,26 @@ def test_heads_are_left_out_by_choice_and_it_is_said(
     assert report.left_over == ()
 
 
-def _write_checkpoint(folder: pathlib.Path) -> None:
-    import tensorflow as tf
+def test_a_checkpoint_of_ours_is_compared_with_nothing(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = (
+        'task.model.num_classes=3,task.model.input_size=[32,32,3],'
+        'task.model.backbone.resnet.depth_multiplier=0.125'
+    )
+    flags = ('--experiment=image_classification', f'--params_override={small}')
+    options = parsing.ParseConfigOptions(
+        experiment='image_classification', config_file=[], params_override=[small]
+    )
+    model = task_factory.get_task(parsing.parse_experiment(options).config.task).build_model()
+    variables = {**checkpoints.model_variables(model), checkpoints.STEP_KEY: tf.Variable(5)}
+    checkpoints.FlatCheckpoint(variables, '').write(str(tmp_path / 'ckpt-5'))
+    assert _import(tmp_path / 'ckpt-5', tmp_path / 'copy', *flags) == 0
+    assert 'not compared' in (text := capsys.readouterr().out)
+    assert 'the checkpoint is one of official_lite' in text
 
+
+def _write_checkpoint(folder: pathlib.Path) -> None:
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(folder / 'ckpt-1'))
 
 
