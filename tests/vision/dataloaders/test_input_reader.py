@@ -242,7 +242,7 @@ def test_options_reach_tf_data(table: table_source.TableSource):
     assert make_reader(table).read().options().deterministic is True
 
 
-def test_an_iterator_ends_at_once_unless_tuning_is_asked_for(table: table_source.TableSource):
+def test_nothing_is_tuned_unless_it_is_asked_for(table: table_source.TableSource):
     assert make_reader(table).read().options().autotune.enabled is False
     for chosen in ({'ram_budget_gb': 1}, {'autotune_algorithm': 'STAGE_BASED'}):
         assert make_reader(table, **chosen).read().options().autotune.enabled
