@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from official_lite import errors
 from official_lite.core import checkpoint_files, checkpoints, exp_factory, task_factory
 from official_lite.vision.ops import image_normalization
 from official_lite.vision.serving import export_base, export_saved_model_lib
+from tests.vision.serving import test_export
 from tests.vision.tasks import tiny_detection, tiny_masks
 
 _BACKBONE = {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.125}}
@@ -80,12 +79,6 @@ def _export(params: Any, directory: pathlib.Path, **options: Any) -> Any:
     return tf.saved_model.load(path)
 
 
-def _make_png(pixels: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, 'PNG')
-    return stream.getvalue()
-
-
 def _make_example(image_bytes: bytes) -> bytes:
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image_bytes]))
     features = tf.train.Features(feature={'image/encoded': feature})
@@ -94,7 +87,7 @@ def _make_example(image_bytes: bytes) -> bytes:
 
 def _make_inputs(pixels: np.ndarray) -> dict[str, tf.Tensor]:
     """Images as the input of each type, the first as `serving_default`."""
-    contents = [_make_png(image) for image in pixels]
+    contents = [test_export.make_png(image) for image in pixels]
     return {
         'serving_default': tf.constant(pixels),
         'image_bytes': tf.constant(contents),
