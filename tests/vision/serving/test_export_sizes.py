@@ -24,7 +24,7 @@ _DETECTORS = ('retinanet', 'maskrcnn')
 _OTHERS = ('classification', 'segmentation')
 
 
-def _make_params(kind: str) -> Any:
+def make_params(kind: str) -> Any:
     """The experiment of a tiny model for images of 64x64 or 64x96."""
     if kind == 'retinanet':
         threshold = {'task__model__detection_generator__pre_nms_score_threshold': 0.001}
@@ -47,7 +47,7 @@ def _build_at(params: Any, size: tuple[int, int]) -> Any:
     return task_factory.get_task(task_config).build_model()
 
 
-def _write_checkpoint(params: Any, directory: pathlib.Path) -> dict[str, tf.Variable]:
+def write_checkpoint(params: Any, directory: pathlib.Path) -> dict[str, tf.Variable]:
     """Noisy weights, of a model of the size of the config, as a checkpoint; returns them."""
     rng = np.random.default_rng(0)
     variables = checkpoints.model_variables(task_factory.get_task(params.task).build_model())
@@ -122,8 +122,8 @@ def test_another_size_gives_what_the_model_of_that_size_gives(
     kind: str, tmp_path: pathlib.Path
 ) -> None:
     """With the weights of one checkpoint, two images at a time."""
-    params = _make_params(kind)
-    _write_checkpoint(params, tmp_path)
+    params = make_params(kind)
+    write_checkpoint(params, tmp_path)
     module = export_saved_model_lib.build_export_module(
         params, batch_size=None, input_image_size=_SIZE
     )
@@ -138,8 +138,8 @@ def test_another_size_gives_what_the_model_of_that_size_gives(
 def test_every_input_of_a_saved_model_of_another_size(
     kind: str, batch_size: int | None, tmp_path: pathlib.Path
 ) -> None:
-    params = _make_params(kind)
-    _write_checkpoint(params, tmp_path)
+    params = make_params(kind)
+    write_checkpoint(params, tmp_path)
     pixels = np.stack([_PIXELS[i % 2, :, :: 1 - 2 * (i // 2)] for i in range(batch_size or 2)])
     types = export_base.INPUT_TYPES
     served = _export(params, tmp_path, batch_size=batch_size, function_keys=types)
@@ -156,9 +156,9 @@ def test_every_input_of_a_saved_model_of_another_size(
 def test_any_number_of_images_whatever_the_suppression(
     nms_version: str, tmp_path: pathlib.Path
 ) -> None:
-    params = _make_params('retinanet')
+    params = make_params('retinanet')
     params.task.model.detection_generator.nms_version = nms_version
-    _write_checkpoint(params, tmp_path)
+    write_checkpoint(params, tmp_path)
     signature = _export(params, tmp_path).signatures['serving_default']
     together = signature(tf.constant(_PIXELS))
     for index in range(2):
@@ -170,8 +170,8 @@ def test_any_number_of_images_whatever_the_suppression(
 @pytest.mark.parametrize('kind', ['retinanet', pytest.param('maskrcnn', marks=pytest.mark.slow)])
 def test_images_are_padded_to_the_strides_of_the_levels(kind: str, tmp_path: pathlib.Path) -> None:
     """100x70 in a network of 128x128 or 128x96: as from images that are padded by hand."""
-    params = _make_params(kind)
-    _write_checkpoint(params, tmp_path)
+    params = make_params(kind)
+    write_checkpoint(params, tmp_path)
     module = export_saved_model_lib.build_export_module(
         params, batch_size=1, input_image_size=(100, 70)
     )
@@ -194,7 +194,7 @@ def test_images_are_padded_to_the_strides_of_the_levels(kind: str, tmp_path: pat
 )
 def test_sides_that_vary_for_tflite(kind: str) -> None:
     """Nothing is resized there, so a network without a fixed size takes images of any."""
-    params = _make_params(kind)
+    params = make_params(kind)
     module = export_saved_model_lib.build_export_module(
         params, batch_size=None, input_image_size=[None, None], input_type='tflite'
     )
@@ -213,7 +213,7 @@ def test_sides_that_vary_for_tflite(kind: str) -> None:
         module.get_inference_signatures({'image_tensor': 'serving_default'})
     with pytest.raises(errors.UsageError, match=text):
         export_saved_model_lib.build_export_module(
-            _make_params('classification'), batch_size=1, input_image_size=[None, None]
+            make_params('classification'), batch_size=1, input_image_size=[None, None]
         )
 
 
@@ -239,7 +239,7 @@ def test_sides_that_vary_for_tflite(kind: str) -> None:
     ],
 )
 def test_sizes_that_are_none_are_refused(options: dict[str, Any], text: str) -> None:
-    params = _make_params('retinanet').replace(task={'validation_data': {'parser': {'pad': False}}})
+    params = make_params('retinanet').replace(task={'validation_data': {'parser': {'pad': False}}})
     with pytest.raises(errors.UsageError, match=text):
         export_saved_model_lib.build_export_module(
             params, **{'batch_size': 1, 'input_image_size': _SIZE, **options}
@@ -247,10 +247,10 @@ def test_sizes_that_are_none_are_refused(options: dict[str, Any], text: str) -> 
 
 
 def test_a_network_with_an_embedding_of_each_place_keeps_its_size(tmp_path: pathlib.Path) -> None:
-    params = _make_params('classification')
+    params = make_params('classification')
     params.override(
         {'task': {'model': {'backbone': {'type': 'vit', 'vit': {'model_name': 'vit-ti16'}}}}}
     )
-    _write_checkpoint(params, tmp_path)
+    write_checkpoint(params, tmp_path)
     with pytest.raises(errors.CheckpointError, match='encoder'):
         _export(params, tmp_path)

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import keras
 
+from official_lite import errors
 from official_lite.vision import registries
 
 
@@ -69,7 +70,17 @@ def build_backbone(
 
     Raises:
         LookupError: If no backbone of that name is registered.
+        UsageError: If images are not said to have height, width and channels.
     """
+    sides = input_specs.shape[1:]
+    if len(sides) != 3 or sides[-1] is None:
+        raise errors.UsageError(
+            'a backbone is built for images with a known number of channels',
+            where='task.model.input_size',
+            expected='[height, width, channels]',
+            received=f'{list(sides)}',
+            hint='for example [224, 224, 3], or [null, null, 3] for any height and width',
+        )
     builder = registries.BACKBONES.get_builder(backbone_config.type)
     return builder(
         input_specs=input_specs,

@@ -14,7 +14,7 @@ import keras
 
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
-from official_lite.vision.modeling.layers import dilated_conv, nn_layers
+from official_lite.vision.modeling.layers import convolution, nn_layers
 
 Shape = nn_layers.Shape
 
@@ -68,7 +68,7 @@ class ConvBlock(keras.layers.Layer):
     def _conv(
         self, name: str, filters: int, kernel_size: int = 1, strides: int = 1, **kwargs: Any
     ) -> keras.layers.Conv2D:
-        return dilated_conv.Conv2D(
+        return convolution.Conv2D(
             filters,
             kernel_size,
             strides,

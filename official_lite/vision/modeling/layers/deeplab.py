@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from official_lite.modeling import activations, norm
 from official_lite.modeling import initializers as initializers_lib
-from official_lite.vision.modeling.layers import dilated_conv, nn_layers, resizing
+from official_lite.vision.modeling.layers import convolution, nn_layers, resizing
 
 Shape = nn_layers.Shape
 Branch = dict[str, keras.layers.Layer]
@@ -138,7 +138,7 @@ class SpatialPyramidPooling(keras.layers.Layer):
                 **kernel,
             )
         is_point = dilation_rate is None or is_separable
-        branch['conv'] = dilated_conv.Conv2D(
+        branch['conv'] = convolution.Conv2D(
             config['output_channels'],
             1 if is_point else 3,
             padding='same',

@@ -1,13 +1,14 @@
-"""Convolutions whose dilation is the kernel's own, not a rearrangement of the features.
+"""A convolution in the forms that TensorFlow computes fast, and right.
 
-Keras computes a dilated convolution on TensorFlow by `tf.nn.convolution`, which on CPUs and GPUs cuts
-the padded features into one small image per place of the dilation (`tf.nn.with_space_to_batch`). For
-the rates of a spatial pyramid (https://arxiv.org/abs/1706.05587) the padding is many times as large as
-the features. Here the operation itself gets the dilation wherever the device has its gradients: CPUs
-have them by oneDNN, for float32 and bfloat16.
+Dilated: Keras asks for `tf.nn.convolution`, which on CPUs and GPUs cuts the padded features into one
+small image per place of the dilation (`tf.nn.with_space_to_batch`). For the rates of a spatial pyramid
+(https://arxiv.org/abs/1706.05587) the padding is many times as large as the features. Here the
+operation itself gets the dilation wherever the device has its gradients: CPUs have them by oneDNN, for
+float32 and bfloat16. (Depthwise convolutions stay Keras's: on CPUs, the gradients of
+`tf.raw_ops.DepthwiseConv2dNative` take no notice of dilations, without an error.)
 
-Depthwise convolutions stay Keras's: on CPUs, TensorFlow's gradients of `tf.raw_ops.DepthwiseConv2dNative`
-take no notice of dilations, without an error.
+Strided, 1x1, of fewer than 16 channels: oneDNN's gradient for the kernel reads and writes beyond its memory
+where maps are wide, which gives wrong values or ends the process. Here the features are sampled before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Optional
 
 import keras
 import tensorflow as tf
+
+_SAFE_CHANNELS = 16
 
 
 @keras.saving.register_keras_serializable(package='official_lite')
@@ -30,14 +33,22 @@ class Conv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The convolution alone, without bias and activation."""
-        is_plain = self.groups == 1 and self.data_format == 'channels_last'
-        if max(self.dilation_rate) == 1 or not is_plain or not has_gradients(inputs.dtype):
+        if self.groups > 1 or self.data_format != 'channels_last':
             return super().convolution_op(inputs, kernel)
         kernel = tf.convert_to_tensor(kernel)
         padding = self.padding.upper()
-        if padding == 'SAME':
-            kernel = _drop_taps_outside(kernel, self.dilation_rate, inputs.shape[1:3])
-        return tf.nn.conv2d(inputs, kernel, self.strides, padding, dilations=self.dilation_rate)
+        if max(self.dilation_rate) > 1 and has_gradients(inputs.dtype):
+            if padding == 'SAME':
+                kernel = _drop_taps_outside(kernel, self.dilation_rate, inputs.shape[1:3])
+            return tf.nn.conv2d(inputs, kernel, 1, padding, dilations=self.dilation_rate)
+        if self._is_sampled_first(inputs):
+            height, width = self.strides
+            return tf.nn.conv2d(inputs[:, ::height, ::width], kernel, 1, padding)
+        return super().convolution_op(inputs, kernel)
+
+    def _is_sampled_first(self, inputs: tf.Tensor) -> bool:
+        is_point = max(self.kernel_size) == 1 < max(self.strides)
+        return is_point and inputs.shape[-1] < _SAFE_CHANNELS
 
 
 def _drop_taps_outside(

@@ -1,4 +1,4 @@
-"""Dilated convolutions: Keras's values and gradients, without its rearrangement of the features."""
+"""Keras's values and gradients, in forms that TensorFlow computes fast and right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_lite.vision.modeling.layers import dilated_conv
+from official_lite.vision.modeling.layers import convolution
 
 CASES: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
     'small rate': ((9, 7), {'dilation_rate': 2}),
@@ -24,14 +24,16 @@ CASES: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
     'bias and activation': ((6, 6), {'dilation_rate': 3, 'use_bias': True, 'activation': 'tanh'}),
     'groups': ((6, 6), {'dilation_rate': 2, 'groups': 2}),
     'no dilation': ((6, 6), {'strides': 2}),
+    'sampled': ((7, 6), {'strides': 2, 'kernel_size': 1}),
+    'sampled by two strides': ((7, 8), {'strides': (1, 3), 'kernel_size': 1, 'padding': 'valid'}),
 }
 
 
 @pytest.fixture
 def forget_device() -> Iterator[None]:
-    dilated_conv.has_gradients.cache_clear()
+    convolution.has_gradients.cache_clear()
     yield
-    dilated_conv.has_gradients.cache_clear()
+    convolution.has_gradients.cache_clear()
 
 
 def _make(cls: type[keras.layers.Conv2D], **kwargs: Any) -> keras.layers.Conv2D:
@@ -64,7 +66,7 @@ def test_values_and_gradients_are_keras_s(case: str, dtype: str) -> None:
     generator = np.random.default_rng(0)
     # Small whole numbers, whose sums are exact in every type.
     images = tf.cast(generator.integers(-2, 3, (2, *size, 6)), dtype)
-    layer = _make(dilated_conv.Conv2D, dtype=dtype, **arguments)
+    layer = _make(convolution.Conv2D, dtype=dtype, **arguments)
     reference = _make(keras.layers.Conv2D, dtype=dtype, **arguments)
     weights = [generator.integers(-2, 3, value.shape) for value in layer.get_weights()]
     layer.set_weights(weights)
@@ -81,8 +83,8 @@ def _operations(layer: keras.layers.Layer) -> set[str]:
 
 
 def test_features_are_not_rearranged(forget_device: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = _make(dilated_conv.Conv2D, dilation_rate=2)
-    if dilated_conv.has_gradients('float32'):
+    layer = _make(convolution.Conv2D, dilation_rate=2)
+    if convolution.has_gradients('float32'):
         assert 'SpaceToBatchND' not in _operations(layer)
     # A device that computes gradients as if there were no dilation, as depthwise ones are on CPUs.
     differentiate = tf.raw_ops.Conv2DBackpropFilter
@@ -91,20 +93,20 @@ def test_features_are_not_rearranged(forget_device: None, monkeypatch: pytest.Mo
         'Conv2DBackpropFilter',
         lambda **kwargs: differentiate(**{**kwargs, 'dilations': [1] * 4}),
     )
-    dilated_conv.has_gradients.cache_clear()
-    assert not dilated_conv.has_gradients('float32')
+    convolution.has_gradients.cache_clear()
+    assert not convolution.has_gradients('float32')
     assert 'SpaceToBatchND' in _operations(layer)
 
 
 def test_a_device_without_the_gradients_is_found(forget_device: None) -> None:
     if not tf.config.list_physical_devices('GPU'):
-        assert not dilated_conv.has_gradients('float64')  # oneDNN has none
+        assert not convolution.has_gradients('float64')  # oneDNN has none
     with tf.GradientTape():  # where layers are called
-        assert isinstance(dilated_conv.has_gradients('float32'), bool)
+        assert isinstance(convolution.has_gradients('float32'), bool)
 
 
 def test_taps_that_meet_padding_alone_are_not_computed() -> None:
-    layer = _make(dilated_conv.Conv2D, dilation_rate=(8, 3))
+    layer = _make(convolution.Conv2D, dilation_rate=(8, 3))
     images = tf.ones([1, 8, 8, 6])
     kernel = np.zeros([3, 3, 6, 4], np.float32)
     kernel[1] = 1.0
@@ -112,13 +114,27 @@ def test_taps_that_meet_padding_alone_are_not_computed() -> None:
     expected = layer(images).numpy()
     kernel[[0, 2]] = np.nan  # rows that lie above and below the image
     layer.kernel.assign(kernel)
-    if dilated_conv.has_gradients('float32'):
+    if convolution.has_gradients('float32'):
         np.testing.assert_array_equal(layer(images), expected)
 
 
 def test_a_layer_comes_back_from_its_config() -> None:
-    layer = _make(dilated_conv.Conv2D, dilation_rate=(3, 2))
+    layer = _make(convolution.Conv2D, dilation_rate=(3, 2))
     config = keras.layers.serialize(layer)
     again = keras.layers.deserialize(config)
-    assert type(again) is dilated_conv.Conv2D
+    assert type(again) is convolution.Conv2D
     assert again.dilation_rate == (3, 2)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_onednn_gets_no_strided_point_convolution_of_few_channels(dtype: str) -> None:
+    """Which ends the process on maps as wide as these, or has wrong gradients."""
+    layer = _make(convolution.Conv2D, kernel_size=1, strides=2, dtype=dtype)
+    images = tf.cast(np.random.default_rng(0).integers(-2, 3, [2, 64, 128, 6]), dtype)
+    graph = tf.function(layer).get_concrete_function(images).graph
+    (operation,) = (found for found in graph.get_operations() if found.type == 'Conv2D')
+    assert operation.get_attr('strides') == [1, 1, 1, 1]
+    output, _, by_kernel = _run(layer, images)
+    weights = np.arange(output.size).reshape(output.shape) / output.size
+    expected = np.einsum('bhwi,bhwo->io', tf.cast(images[:, ::2, ::2], tf.float32), weights)
+    np.testing.assert_allclose(by_kernel[0, 0], expected, rtol=2e-2, atol=2)
