@@ -350,14 +350,14 @@ def _find_best_mean_iou(model_dir: pathlib.Path) -> float:
 
 @pytest.mark.slow
 def test_membrane_is_learned(data_dir: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """The shipped YAML on real images: 0.798 was measured on the six that are held out."""
+    """The shipped YAML on real images: 0.8025 was measured on the six that are held out."""
     _train(
         tmp_path / 'run',
         '--config_file=semantic_segmentation/membrane.yaml',
         f"--params_override=task.train_data.source.png_pairs.image_dir='{data_dir}/membrane/image'",
         f"--params_override=task.train_data.source.png_pairs.mask_dir='{data_dir}/membrane/label'",
     )
-    assert _find_best_mean_iou(tmp_path / 'run') >= 0.79
+    assert _find_best_mean_iou(tmp_path / 'run') >= 0.795  # seeds differ by some thousandths
 
 
 @pytest.mark.slow
