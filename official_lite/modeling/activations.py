@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from typing import Union
 
@@ -14,7 +15,9 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """Gaussian error linear unit in its tanh approximation (https://arxiv.org/abs/1606.08415)."""
-    return tf.nn.gelu(x, approximate=True)
+    # Not `tf.nn.gelu`, whose `tf.pow` takes half of a vision transformer's training step on CPUs.
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    return 0.5 * x * (1.0 + tf.tanh(inner))
 
 
 def exact_gelu(x: tf.Tensor) -> tf.Tensor:
