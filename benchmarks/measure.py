@@ -51,13 +51,17 @@ _EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
         'seg_deeplabv3_pascal',
         {'model': {'backbone': {'dilated_resnet': {'model_id': 50}}}},
     ),
+    'mobilenet_segmentation': ('mnv2_deeplabv3_pascal', {}),
+    'mobilenet': ('mobilenet_imagenet', {}),
+    'vit': ('vit_imagenet_pretrain', {'model': {'backbone': {'vit': {'model_name': 'vit-s16'}}}}),
 }
 
 
 def make_config(args: argparse.Namespace, shuffle_buffer_size: int = 64) -> Any:
     """The experiment of a task on one device, as both packages name it.
 
-    RetinaNet-R50-FPN or Mask R-CNN-R50-FPN with 91 classes, ResNet-50 with 1,001, or DeepLabV3 on a ResNet-50 with 21.
+    RetinaNet-R50-FPN or Mask R-CNN-R50-FPN with 91 classes; ResNet-50, MobileNetV2 or ViT-S/16 with 1,001; DeepLabV3 on a
+    ResNet-50 or a MobileNetV2 with 21.
     """
     if args.package == 'official':
         load('official', 'vision.registry_imports')
@@ -70,7 +74,7 @@ def make_config(args: argparse.Namespace, shuffle_buffer_size: int = 64) -> Any:
         'dtype': 'float32',
         'shuffle_buffer_size': shuffle_buffer_size,
     }
-    if args.task == 'segmentation':
+    if args.task.endswith('segmentation'):
         data['output_size'] = [args.size, args.size]
     config.override(
         {

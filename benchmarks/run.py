@@ -1,6 +1,6 @@
 """Runs official_lite and tf-models-official in turn on the same records and writes a dated result.
 
-    python benchmarks/run.py [--rounds=2] [--only=train,evaluate,limit,classification,segmentation,maskrcnn]
+    python benchmarks/run.py [--rounds=2] [--only=train,evaluate,limit,classification,vit,...]
         [--garden_python=PATH] [--suffix=NAME]
 
 tf-models-official gets a virtual environment of its own (`.venv-garden`) unless an interpreter that has it is named.
@@ -24,9 +24,16 @@ _REPO = pathlib.Path(__file__).resolve().parent.parent
 _HERE = _REPO / 'benchmarks'
 _GARDEN = ['tf-models-official==2.20.0', 'numpy<2.3']
 
-_CLASSIFICATION = ['--task=classification', '--size=224', '--batch=8']
-_SEGMENTATION = ['--task=segmentation', '--size=256', '--batch=4']
 _MASKRCNN = ['--task=maskrcnn', '--size=256', '--batch=2']
+# Training steps besides RetinaNet's, by the name for --only.
+_TASKS = {
+    'classification': ['--task=classification', '--size=224', '--batch=8'],
+    'segmentation': ['--task=segmentation', '--size=256', '--batch=4'],
+    'maskrcnn': _MASKRCNN,
+    'mobilenet': ['--task=mobilenet', '--size=224', '--batch=8'],
+    'vit': ['--task=vit', '--size=224', '--batch=8'],
+    'mobilenet_segmentation': ['--task=mobilenet_segmentation', '--size=256', '--batch=4'],
+}
 
 # What is measured: label, name for --only, arguments of measure.py.
 _MEASUREMENTS = [
@@ -38,11 +45,7 @@ _MEASUREMENTS = [
     ('limit bfloat16 256 px', 'limit', ['--size=256', '--precision=bfloat16']),
     *(
         (f'{task} train {precision}', task, [*arguments, f'--precision={precision}'])
-        for task, arguments in (
-            ('classification', _CLASSIFICATION),
-            ('segmentation', _SEGMENTATION),
-            ('maskrcnn', _MASKRCNN),
-        )
+        for task, arguments in _TASKS.items()
         for precision in ('float32', 'bfloat16')
     ),
     *(
@@ -99,9 +102,8 @@ def main() -> None:
     """Measures everything `rounds` times in turn; prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=2)
-    parser.add_argument(
-        '--only', default='train,evaluate,limit,classification,segmentation,maskrcnn'
-    )
+    names = ['train', 'evaluate', 'limit', *_TASKS]
+    parser.add_argument('--only', default=','.join(names), help='of ' + ', '.join(names))
     parser.add_argument('--suffix', default='', help='of the name of the file of results')
     parser.add_argument('--garden_python')
     args = parser.parse_args()
