@@ -105,3 +105,25 @@ def test_pasted_masks_are_model_gardens() -> None:
     actual = mask_ops.paste_instance_masks(masks, boxes, 80, 100)
     # OpenCV rounds the weights of an interpolation otherwise in the last place.
     assert np.mean(actual != expected) < 1e-5
+
+
+def test_pasting_between_pixels_by_hand() -> None:
+    # A full mask of 2x2 in 4 pixels from 1.5 on, so a pixel of the mask every 2: whole between 2.5 and
+    # 4.5, and half that at its edges, 1.5 and 5.5.
+    pasted = mask_ops.paste_instance_masks_v2(np.ones([1, 2, 2]), np.array([[1.5, 0, 4, 4]]), 4, 9)
+    assert pasted.dtype == np.uint8
+    np.testing.assert_array_equal(pasted[0, 1], [0, 0, 1, 1, 1, 0, 0, 0, 0])
+    boxes = np.array([[0, 0, 0, 4], [20, 0, 4, 4], [-3, -3, 4, 4.0]])
+    assert not mask_ops.paste_instance_masks_v2(np.ones([3, 2, 2]), boxes, 4, 9)[:2].any()
+
+
+@pytest.mark.garden
+def test_masks_pasted_between_pixels_are_model_gardens() -> None:
+    from official.vision.ops import mask_ops as garden
+
+    masks, boxes = _make_detections(5, 40, 28)
+    expected = garden.paste_instance_masks_v2(masks, boxes, 80, 100)
+    actual = mask_ops.paste_instance_masks_v2(masks, boxes, 80, 100)
+    assert actual.mean() > 0.01
+    # OpenCV knows places between two pixels in steps of 1/32.
+    assert np.mean(actual != expected) < 1e-3
